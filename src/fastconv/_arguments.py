@@ -1,0 +1,194 @@
+"""Modes, paddings, shapes and result dtypes: what a call means, before any array arithmetic."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+INT32_MAX = 2**31 - 1
+"""Largest number of signs in one dot product: popcounts are summed in int32."""
+
+Pair = tuple[int, int]
+
+
+def integer(operation: str, name: str, value: object, minimum: int) -> int:
+    """``value`` as an int of at least ``minimum``."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{operation}: {name} must be an integer, got {value!r}") from None
+    if number < minimum:
+        raise ValueError(f"{operation}: {name} must be at least {minimum}, got {number}")
+    return number
+
+
+def pair(operation: str, name: str, value: object, minimum: int) -> Pair:
+    """An int for both axes, or a pair (rows, columns)."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"{operation}: {name} must be an integer or a pair of integers, got {value!r}")
+        return integer(operation, name, value[0], minimum), integer(operation, name, value[1], minimum)
+    number = integer(operation, name, value, minimum)
+    return number, number
+
+
+def choice(operation: str, name: str, value: object, allowed: tuple[Any, ...]) -> None:
+    """Refuse a ``value`` that is not one of ``allowed``."""
+    if not any(value is option or (type(value) is type(option) and value == option) for option in allowed):
+        options = ", ".join(map(repr, allowed))
+        raise ValueError(f"{operation}: {name} must be one of {options}, got {value!r}")
+
+
+def normalize_axis(operation: str, axis: object, ndim: int) -> int:
+    """``axis`` as an index in [0, ndim)."""
+    try:
+        number = operator.index(axis)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{operation}: axis must be an integer, got {axis!r}") from None
+    if not -ndim <= number < ndim:
+        raise ValueError(f"{operation}: axis {number} is out of bounds for an array of {ndim} dimensions")
+    return number % ndim
+
+
+def broadcast_shapes(operation: str, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The common shape of the batch dimensions."""
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        given = " and ".join(map(str, shapes))
+        raise ValueError(f"{operation}: batch dimensions {given} do not broadcast") from None
+
+
+def check_out(operation: str, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Refuse an ``out`` that is not exactly a writable array of ``shape`` and ``dtype``,
+    and a result whose size no array can have."""
+    if prod(shape) * np.dtype(dtype).itemsize > 2**62:
+        raise ValueError(f"{operation}: the result would have shape {shape}, more than memory can address")
+    if out is None:
+        return
+    if not hasattr(out, "dtype"):
+        raise TypeError(f"{operation}: out must be an array, got {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"{operation}: out must have dtype {np.dtype(dtype)}, got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{operation}: out must have shape {shape}, got {out.shape}")
+    if not getattr(getattr(out, "flags", None), "writeable", True):
+        raise ValueError(f"{operation}: out must be writable, got a read-only array")
+
+
+def check_real(operation: str, name: str, array: Any) -> None:
+    """Refuse everything but bool, integers and float16/32/64."""
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(
+            f"{operation}: {name} must be bool, integer or float16/32/64 (real), got dtype {array.dtype}"
+        )
+
+
+def float_result(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """float64 for float64, float32 for everything else: the type of scaled binary results."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+
+
+class ImageLayout(NamedTuple):
+    """How an array of images is laid out; ``rank`` 2 is one channel-less image."""
+
+    rank: int
+    channels_last: bool
+
+    def sizes(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """``shape`` as (N, C, H, W)."""
+        if self.rank == 2:
+            return (1, 1, *shape)  # type: ignore[return-value]
+        n, *rest = (1,) * (4 - self.rank) + shape
+        return (n, rest[2], rest[0], rest[1]) if self.channels_last else (n, *rest)  # type: ignore[return-value]
+
+    def shape(self, n: int, c: int, h: int, w: int) -> tuple[int, ...]:
+        """(N, C, H, W) as a shape in this layout."""
+        if self.rank == 2:
+            return (h, w)
+        full = (n, h, w, c) if self.channels_last else (n, c, h, w)
+        return full[4 - self.rank :]
+
+
+def image_layout(operation: str, shape: tuple[int, ...], data_format: object, ranks: Pair) -> ImageLayout:
+    """The layout of ``shape``, whose rank must lie in ``ranks`` (lowest, highest)."""
+    choice(operation, "data_format", data_format, ("NCHW", "NHWC"))
+    if not ranks[0] <= len(shape) <= ranks[1]:
+        raise ValueError(f"{operation}: x must have {ranks[0]} to {ranks[1]} dimensions, got shape {shape}")
+    return ImageLayout(len(shape), data_format == "NHWC")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A kernel sliding over a padded image: all that is known before looking at a pixel.
+
+    Every pair is (rows, columns); ``padding`` is ((top, bottom), (left, right)).
+    """
+
+    size: Pair
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+    padding: tuple[Pair, Pair]
+    output: Pair
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def positions(self) -> int:
+        return self.output[0] * self.output[1]
+
+    @property
+    def padded(self) -> Pair:
+        """Size of the padded image."""
+        (top, bottom), (left, right) = self.padding
+        return self.size[0] + top + bottom, self.size[1] + left + right
+
+
+def window(
+    operation: str, size: Pair, kernel: object, stride: object, padding: object, dilation: object
+) -> Window:
+    """Check the arguments of a sliding window over an image of ``size`` (rows, columns)."""
+    kernel_size = pair(operation, "kernel_size", kernel, 1)
+    strides = pair(operation, "stride", stride, 1)
+    dilations = pair(operation, "dilation", dilation, 1)
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, kernel_size, strict=True))
+    pads = _padding(operation, padding, size, reach, strides)
+    output = []
+    for n, (before, after), extent, step in zip(size, pads, reach, strides, strict=True):
+        if n + before + after < extent:
+            raise ValueError(
+                f"{operation}: kernel_size {kernel_size} with dilation {dilations} does not fit "
+                f"into an image of size {size} with padding {pads}"
+            )
+        output.append((n + before + after - extent) // step + 1)
+    return Window(size, kernel_size, strides, dilations, pads, (output[0], output[1]))
+
+
+def _padding(
+    operation: str, padding: object, size: Pair, reach: tuple[int, ...], strides: Pair
+) -> tuple[Pair, Pair]:
+    if isinstance(padding, str):
+        choice(operation, "padding", padding, ("valid", "same"))
+        if padding == "valid":
+            return (0, 0), (0, 0)
+        rows, columns = (
+            max((-(-n // step) - 1) * step + extent - n, 0)
+            for n, extent, step in zip(size, reach, strides, strict=True)
+        )
+        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+    if isinstance(padding, (tuple, list)) and any(isinstance(side, (tuple, list)) for side in padding):
+        if len(padding) != 2 or not all(isinstance(side, (tuple, list)) for side in padding):
+            raise ValueError(
+                f"{operation}: padding must be an integer, (rows, columns), "
+                f"((top, bottom), (left, right)), 'valid' or 'same', got {padding!r}"
+            )
+        return pair(operation, "padding", padding[0], 0), pair(operation, "padding", padding[1], 0)
+    rows, columns = pair(operation, "padding", padding, 0)
+    return (rows, rows), (columns, columns)

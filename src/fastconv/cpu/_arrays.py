@@ -1,0 +1,54 @@
+"""Between a caller's arrays and the kernels', which are C-contiguous, native and never overlap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def native(x: Array) -> Array:
+    """A read-only view of ``x`` if it is C-contiguous, aligned and of native byte order, else of a copy.
+
+    Read-only, so that numba compiles each kernel once whatever the caller's flags, and refuses a
+    kernel that would write to an input.
+    """
+    view = np.require(x, x.dtype.newbyteorder("="), ["C", "A"]).view()
+    view.flags.writeable = False
+    return view
+
+
+def computable(x: Array) -> Array:
+    """:func:`native` in a dtype numba has: float16 as float32, bool as uint8."""
+    if x.dtype == np.float16:
+        return native(x.astype(np.float32))
+    return native(x.view(np.uint8) if x.dtype == np.bool_ else x)
+
+
+def result(out: Array | None, shape: tuple[int, ...], dtype: Any, *inputs: Array) -> Array:
+    """Where a kernel may write: ``out`` if that is safe, else a new array. Pair with :func:`deliver`."""
+    if (
+        out is None
+        or not (out.flags.c_contiguous and out.flags.aligned)
+        or any(np.may_share_memory(out, x) for x in inputs)
+    ):
+        return np.empty(shape, dtype)
+    return out
+
+
+def deliver(target: Array, out: Array | None) -> Array:
+    """``target``, copied into ``out`` if the caller gave one and the kernel could not write to it."""
+    if out is None:
+        return target
+    if target is not out:
+        np.copyto(out, target, casting="same_kind")
+    return out
+
+
+def batch_index(batch: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """For each element of the broadcast ``shape``, the flat index of its element in ``batch``."""
+    own = np.arange(int(np.prod(batch, dtype=np.int64)), dtype=np.int64).reshape(batch)
+    return np.ascontiguousarray(np.broadcast_to(own, shape)).reshape(-1)

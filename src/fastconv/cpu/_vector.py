@@ -1,0 +1,328 @@
+"""The explicit-SIMD building blocks: numba intrinsics on LLVM vector types.
+
+LLVM turns these into the widest instructions the machine has (VPOPCNTQ and mask registers on AVX-512,
+byte shuffles on AVX2 and NEON), so nothing here names a CPU. Each block works on elements of flat,
+C-contiguous arrays, given as (array, index).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+
+BLOCK = 64
+"""Elements per block in packing: the bits of one word."""
+
+PIXELS = 16
+"""Pixels that :func:`channel_bits` packs at once."""
+
+LANES = 8
+"""Filters per vector in :func:`xnor_tile`: 64-bit words in 512 bits."""
+
+_i1, _i8, _i32, _i64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+
+
+@intrinsic
+def popcount64(typing: Any, x: Any) -> Any:
+    """Number of one bits of a uint64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
+def reverse64(typing: Any, x: Any) -> Any:
+    """The bits of a uint64 in reverse order."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitreverse(args[0])
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
+def popcount_block(typing: Any, x: Any, start: Any, out: Any) -> Any:
+    """out[start + i] = popcount(abs(x[start + i])) for i < 64; out is uint8."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, index, target = args
+        vector = _load(context, builder, x, source, index, BLOCK)
+        if x.dtype.signed:
+            zero = ir.Constant(vector.type, None)
+            negative = builder.icmp_signed("<", vector, zero)
+            vector = builder.select(negative, builder.sub(zero, vector), vector)
+        counts = _popcount(builder, vector)
+        if counts.type.element != _i8:
+            counts = builder.trunc(counts, ir.VectorType(_i8, BLOCK))
+        _store(context, builder, out, target, index, counts)
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, out), generate
+
+
+@intrinsic
+def sign_bits(typing: Any, x: Any, start: Any, threshold: Any, strict: Any) -> Any:
+    """One word: bit i is x[start + i] >= threshold (> if strict), for i < 64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, index, bound, exclusive = args
+        vector = _load(context, builder, x, source, index, BLOCK)
+        return builder.bitcast(_at_least(builder, x.dtype, vector, bound, exclusive), _i64)
+
+    return types.uint64(x, types.intp, x.dtype, types.boolean), generate
+
+
+@intrinsic
+def channel_bits(
+    typing: Any,
+    x: Any,
+    start: Any,
+    step: Any,
+    count: Any,
+    threshold: Any,
+    strict: Any,
+    out: Any,
+    first: Any,
+    stride: Any,
+) -> Any:
+    """Pack across planes: for each pixel p < 16, out[first + p * stride] = the word whose bit c < count
+    is x[start + c * step + p] >= threshold (> if strict)."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, index, plane, planes, bound, exclusive, target, origin, spacing = args
+        words_type = ir.VectorType(_i64, PIXELS)
+        words = cgutils.alloca_once_value(builder, ir.Constant(words_type, None))
+        builder.store(ir.Constant(words_type, None), words)
+        with cgutils.for_range(builder, planes, intp=_i64) as loop:
+            at = builder.add(index, builder.mul(loop.index, plane))
+            pixels = _load(context, builder, x, source, at, PIXELS)
+            bits = builder.zext(_at_least(builder, x.dtype, pixels, bound, exclusive), words_type)
+            shifted = builder.shl(bits, _splat(builder, loop.index, PIXELS))
+            builder.store(builder.or_(builder.load(words), shifted), words)
+        packed = builder.load(words)
+        for p in range(PIXELS):
+            at = builder.add(origin, builder.mul(spacing, _i64(p)))
+            word = builder.extract_element(packed, _i32(p))
+            builder.store(word, _address(context, builder, out, target, at))
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(x, index, index, index, x.dtype, types.boolean, out, index, index), generate
+
+
+@intrinsic
+def unpack_block(typing: Any, word: Any, out: Any, start: Any) -> Any:
+    """out[start + i] = bit i of the word, for i < 64; out is uint8."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], ir.VectorType(_i1, BLOCK))
+        _store(context, builder, out, args[1], args[2], builder.zext(bits, ir.VectorType(_i8, BLOCK)))
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, out, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def xnor_tile(
+    typing: Any,
+    x: Any,
+    pixels: Any,
+    offsets: Any,
+    run: Any,
+    weights: Any,
+    first: Any,
+    block: Any,
+    vectors: Any,
+    out: Any,
+    row: Any,
+    stride: Any,
+) -> Any:
+    """Count the bits in which P pixels' windows differ from 8 * vectors filters.
+
+    ``pixels`` is a tuple of P indices into the words ``x``. The window of a pixel is made of the runs
+    of ``run`` words that start at ``pixel + offset`` for each of ``offsets``. ``weights`` holds, from
+    ``first`` on, ``vectors`` blocks of ``block`` words: the window's words in the same order, each for 8
+    filters side by side. out[row + p * stride + f] = the count of pixel p and filter f, int32.
+    P and ``vectors`` are known when compiling; P * vectors counters stay in registers.
+    """
+    if not isinstance(vectors, types.IntegerLiteral):
+        raise TypingError("vectors must be a literal")
+    columns = vectors.literal_value
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, bases, starts, length, packed, origin, spacing, _, target, corner, pitch = args
+        vector_type = ir.VectorType(_i64, LANES)
+        zero = ir.Constant(vector_type, None)
+        counters = [cgutils.alloca_once_value(builder, zero) for _ in range(len(pixels) * columns)]
+        for counter in counters:
+            builder.store(zero, counter)
+        cursor = cgutils.alloca_once_value(builder, origin)
+        builder.store(origin, cursor)
+        with cgutils.for_range(builder, _length(context, builder, offsets, starts), intp=_i64) as runs:
+            offset = builder.load(_address(context, builder, offsets, starts, runs.index))
+            begins = [builder.add(builder.extract_value(bases, p), offset) for p in range(len(pixels))]
+            with cgutils.for_range(builder, length, intp=_i64) as words:
+                at = builder.load(cursor)
+                filters = [
+                    _load(
+                        context,
+                        builder,
+                        weights,
+                        packed,
+                        builder.add(at, builder.mul(spacing, _i64(q))),
+                        LANES,
+                    )
+                    for q in range(columns)
+                ]
+                builder.store(builder.add(at, _i64(LANES)), cursor)
+                for p, begin in enumerate(begins):
+                    word = builder.load(
+                        _address(context, builder, x, source, builder.add(begin, words.index))
+                    )
+                    pixel = _splat(builder, word, LANES)
+                    for q, lanes in enumerate(filters):
+                        counter = counters[p * columns + q]
+                        different = _popcount(builder, builder.xor(pixel, lanes))
+                        builder.store(builder.add(builder.load(counter), different), counter)
+        for p in range(len(pixels)):
+            for q in range(columns):
+                count = builder.trunc(builder.load(counters[p * columns + q]), ir.VectorType(_i32, LANES))
+                at = builder.add(corner, builder.add(builder.mul(pitch, _i64(p)), _i64(q * LANES)))
+                _store(context, builder, out, target, at, count)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return (
+        types.void(x, pixels, offsets, index, weights, index, index, vectors, out, index, index),
+        generate,
+    )
+
+
+@intrinsic(prefer_literal=True)
+def correlate_block(
+    typing: Any,
+    x: Any,
+    start: Any,
+    pitch: Any,
+    step: Any,
+    weights: Any,
+    vectors: Any,
+    out: Any,
+    target: Any,
+) -> Any:
+    """out[target + j] = sum over a, b of weights[a, b] * x[start + a * pitch + b * step + j]
+    for j < vectors * (64 bytes of elements).
+
+    Each kernel row is summed by itself and then added to the total: with kh * kw terms the rounding
+    error grows with kh + kw.
+    """
+    if not isinstance(vectors, types.IntegerLiteral):
+        raise TypingError("vectors must be a literal")
+    is_float = isinstance(x.dtype, types.Float)
+    lanes = 512 // x.dtype.bitwidth
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, begin, row_pitch, tap_step, taps, _, result, destination = args
+        columns = range(vectors.literal_value)
+        vector_type = ir.VectorType(context.get_value_type(x.dtype), lanes)
+        zero = ir.Constant(vector_type, None)
+        kernel = context.make_array(weights)(context, builder, taps)
+        height, width = cgutils.unpack_tuple(builder, kernel.shape, 2)
+        totals = [cgutils.alloca_once_value(builder, zero) for _ in columns]
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in columns]
+        for total in totals:
+            builder.store(zero, total)
+        add = builder.fadd if is_float else builder.add
+        with cgutils.for_range(builder, height, intp=_i64) as rows:
+            row = builder.add(begin, builder.mul(rows.index, row_pitch))
+            for partial in sums:
+                builder.store(zero, partial)
+            with cgutils.for_range(builder, width, intp=_i64) as cells:
+                tap = builder.add(builder.mul(rows.index, width), cells.index)
+                weight = builder.load(_address(context, builder, weights, taps, tap))
+                weight = _splat(builder, weight, lanes)
+                cell = builder.add(row, builder.mul(cells.index, tap_step))
+                for q, partial in enumerate(sums):
+                    at = builder.add(cell, _i64(q * lanes))
+                    pixels = _load(context, builder, x, source, at, lanes)
+                    value = builder.load(partial)
+                    if is_float:
+                        value = _multiply_add(builder, weight, pixels, value)
+                    else:
+                        value = builder.add(builder.mul(weight, pixels), value)
+                    builder.store(value, partial)
+            for total, partial in zip(totals, sums, strict=True):
+                builder.store(add(builder.load(total), builder.load(partial)), total)
+        for q, total in enumerate(totals):
+            at = builder.add(destination, _i64(q * lanes))
+            _store(context, builder, out, result, at, builder.load(total))
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(x, index, index, index, weights, vectors, out, index), generate
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Pointer to element ``index`` of the flat memory of an array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+def _length(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    return context.make_array(array_type)(context, builder, array).nitems
+
+
+def _load(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int) -> Any:
+    element = context.get_value_type(array_type.dtype)
+    pointer = _address(context, builder, array_type, array, index)
+    vector_type = ir.VectorType(element, lanes)
+    vector = builder.load(builder.bitcast(pointer, vector_type.as_pointer()), typ=vector_type)
+    vector.align = array_type.dtype.bitwidth // 8
+    return vector
+
+
+def _store(context: Any, builder: Any, array_type: Any, array: Any, index: Any, vector: Any) -> None:
+    pointer = _address(context, builder, array_type, array, index)
+    done = builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()))
+    done.align = array_type.dtype.bitwidth // 8
+
+
+def _splat(builder: Any, value: Any, lanes: int) -> Any:
+    """A vector whose lanes all hold ``value``."""
+    empty = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(empty, value, _i32(0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_i32, lanes), None))
+
+
+def _at_least(builder: Any, dtype: Any, vector: Any, threshold: Any, strict: Any) -> Any:
+    """Lanes where the vector is >= threshold, or > if strict; a NaN is neither."""
+    bound = _splat(builder, threshold, vector.type.count)
+    if isinstance(dtype, types.Float):
+        compare = builder.fcmp_ordered
+    else:
+        compare = builder.icmp_signed if dtype.signed else builder.icmp_unsigned
+    exclusive = _splat(builder, strict, vector.type.count)
+    return builder.select(exclusive, compare(">", vector, bound), compare(">=", vector, bound))
+
+
+def _popcount(builder: Any, vector: Any) -> Any:
+    return _call(builder, f"llvm.ctpop.v{vector.type.count}i{vector.type.element.width}", vector)
+
+
+def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, in one instruction where the machine has one."""
+    suffix = "f32" if a.type.element == ir.FloatType() else "f64"
+    return _call(builder, f"llvm.fmuladd.v{a.type.count}{suffix}", a, b, c)
+
+
+def _call(builder: Any, name: str, *vectors: Any) -> Any:
+    """Call an LLVM function on vectors of one type, which is also its result's."""
+    kind = vectors[0].type
+    function_type = ir.FunctionType(kind, [kind] * len(vectors))
+    return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), vectors)

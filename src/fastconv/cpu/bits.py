@@ -1,0 +1,287 @@
+"""Bits on NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from fastconv.cpu._arrays import Array, batch_index, computable, deliver, native, result
+from fastconv.cpu._threads import parallel_kernel, threads
+from fastconv.cpu._vector import (
+    BLOCK,
+    PIXELS,
+    channel_bits,
+    popcount64,
+    popcount_block,
+    reverse64,
+    sign_bits,
+    unpack_block,
+)
+
+CHUNK = 4096
+"""Elements or words one thread takes at a time: long enough to hide the loop, short enough to share."""
+
+
+def popcount(x: Array, out: Array | None) -> Array:
+    target = result(out, x.shape, np.uint8, x)
+    _popcount(computable(x).reshape(-1), target.reshape(-1))
+    return deliver(target, out)
+
+
+def popcount_sum(x: Array, axes: tuple[int, ...], shape: tuple[int, ...], out: Array | None) -> Array:
+    # The kernel sums one run of neighbouring axes, the longest; what is left is small and summed by NumPy.
+    target = result(out, shape, np.int64, x)
+    if not axes:
+        np.copyto(target, popcount(x, None))
+        return deliver(target, out)
+    runs = np.split(np.array(axes), np.flatnonzero(np.diff(axes) > 1) + 1)
+    run = max(runs, key=lambda run: _size(x.shape[run[0] : run[-1] + 1]))
+    begin, end = int(run[0]), int(run[-1]) + 1
+    outer, inner = _size(x.shape[:begin]), _size(x.shape[end:])
+    planes = computable(x).reshape(outer, _size(x.shape[begin:end]), inner)
+    if inner == 1:
+        partial = np.empty((outer, _pieces(planes.shape[1], outer)), np.int64)
+        _popcount_rows(planes.reshape(outer, -1), partial)
+        sums = partial.sum(axis=1)
+    else:
+        sums = np.zeros((outer, inner), np.int64)
+        _popcount_columns(planes, sums)
+    left = tuple(a - (a >= end) * (end - begin) for a in axes if not begin <= a < end)
+    sums = sums.reshape(x.shape[:begin] + x.shape[end:]).sum(axis=left)
+    np.copyto(target, sums.reshape(shape))
+    return deliver(target, out)
+
+
+def packbits64(x: Array, axis: int, bitorder: str, out: Array | None) -> Array:
+    rows = native(np.moveaxis(x, axis, -1))
+    n = rows.shape[-1]
+    words = np.empty((*rows.shape[:-1], -(-n // 64)), np.uint64)
+    if words.size:
+        unsigned = rows.view(f"u{x.dtype.itemsize}").reshape(-1, n)
+        _pack_rows(unsigned, unsigned.dtype.type(0), True, bitorder == "big", words.reshape(-1))
+    return _moved_back(words, axis, out, x)
+
+
+def unpackbits64(words: Array, axis: int, count: int, bitorder: str, out: Array | None) -> Array:
+    rows = native(np.moveaxis(words, axis, -1))
+    bits = np.empty((*rows.shape[:-1], count), np.uint8)
+    if bits.size:
+        _unpack_rows(rows.reshape(-1, rows.shape[-1]), bitorder == "big", bits.reshape(-1, count))
+    return _moved_back(bits, axis, out, words)
+
+
+def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
+    bound = _scalar_bound(x, threshold)
+    strict = zero == -1
+    if bound is None:
+        values = x.astype(np.int8) * np.int8(2) - np.int8(1) if x.dtype == np.bool_ else x
+        x, bound, strict = (values > threshold) if strict else (values >= threshold), np.uint8(0), True
+    elif x.dtype == np.bool_:
+        strict = True
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    words = np.empty((*shape, -(-x.shape[axis] // 64)), np.uint64)
+    if words.size:
+        outer, inner = _size(x.shape[:axis]), _size(x.shape[axis + 1 :])
+        planes = computable(x).reshape(outer, -1, inner)
+        bound = planes.dtype.type(bound)
+        if inner == 1:
+            _pack_rows(planes.reshape(outer, -1), bound, strict, False, words.reshape(-1))
+        else:
+            _pack_planes(planes, bound, strict, words.reshape(outer, inner, -1))
+    return words
+
+
+def hamming_distance(a: Array, b: Array, batch: tuple[int, ...]) -> Array:
+    distances = np.empty(batch, np.int64)
+    width = a.shape[-1]
+    if not width:
+        distances[...] = 0
+        return distances
+    partial = np.empty((distances.size, _pieces(width, distances.size)), np.int64)
+    _hamming(
+        native(a).reshape(-1, width),
+        native(b).reshape(-1, width),
+        batch_index(a.shape[:-1], batch),
+        batch_index(b.shape[:-1], batch),
+        partial,
+    )
+    partial.sum(axis=1, out=distances.reshape(-1))
+    return distances
+
+
+def _scalar_bound(x: Array, threshold: Any) -> Any:
+    """``threshold`` as a scalar that compares in the dtype of ``x`` as NumPy compares them, else None."""
+    if np.ndim(threshold) > 0:
+        return None
+    if np.result_type(x, threshold) != x.dtype and threshold != 0:
+        return None
+    if x.dtype == np.bool_:
+        return 0 if threshold == 0 else None
+    if x.dtype.kind in "iu" and not np.iinfo(x.dtype).min <= threshold <= np.iinfo(x.dtype).max:
+        return None
+    return x.dtype.type(threshold)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def _pieces(length: int, rows: int) -> int:
+    """Into how many pieces to cut each of ``rows`` rows so that all threads have work."""
+    if rows >= threads():
+        return 1
+    return max(1, min(-(-length // CHUNK), 4 * threads()))
+
+
+def _moved_back(rows: Array, axis: int, out: Array | None, source: Array) -> Array:
+    moved = np.moveaxis(rows, -1, axis)
+    if out is None:
+        return np.ascontiguousarray(moved)
+    out[...] = moved
+    return out
+
+
+@parallel_kernel
+def _popcount(x, out):
+    """x (n,) integers; out (n,) uint8."""
+    n = x.size
+    for chunk in numba.prange((n + CHUNK - 1) // CHUNK):
+        end = min(n, (chunk + 1) * CHUNK)
+        i = chunk * CHUNK
+        while i + BLOCK <= end:
+            popcount_block(x, i, out)
+            i += BLOCK
+        while i < end:
+            out[i] = popcount64(_magnitude(x[i]))
+            i += 1
+
+
+@parallel_kernel
+def _popcount_rows(x, partial):
+    """x (m, n) integers; partial (m, pieces) int64: the count of each piece of each row."""
+    n = x.shape[1]
+    pieces = partial.shape[1]
+    for task in numba.prange(partial.size):
+        row, piece = divmod(np.int64(task), pieces)
+        total = np.int64(0)
+        for i in range(n * piece // pieces, n * (piece + 1) // pieces):
+            total += np.int64(popcount64(_magnitude(x[row, i])))
+        partial[row, piece] = total
+
+
+@parallel_kernel
+def _popcount_columns(x, sums):
+    """x (outer, n, inner) integers; sums (outer, inner) int64, zeros at the start."""
+    outer, n, inner = x.shape
+    pieces = (inner + CHUNK - 1) // CHUNK
+    for task in numba.prange(outer * pieces):
+        o, piece = divmod(np.int64(task), pieces)
+        for k in range(n):
+            for i in range(piece * CHUNK, min(inner, (piece + 1) * CHUNK)):
+                sums[o, i] += np.int64(popcount64(_magnitude(x[o, k, i])))
+
+
+@parallel_kernel
+def _pack_rows(x, threshold, strict, reverse, words):
+    """x (m, n); words (m * w,) uint64 with w = ceil(n / 64)."""
+    m, n = x.shape
+    flat = x.reshape(-1)
+    width = (n + 63) // 64
+    for chunk in numba.prange((m * width + CHUNK - 1) // CHUNK):
+        for i in range(chunk * CHUNK, min(m * width, (chunk + 1) * CHUNK)):
+            row, word = divmod(i, width)
+            start = row * n + word * 64
+            if word * 64 + 64 <= n:
+                bits = sign_bits(flat, start, threshold, strict)
+            else:
+                bits = np.uint64(0)
+                for k in range(n - word * 64):
+                    v = flat[start + k]
+                    bit = v > threshold or (v == threshold and not strict)
+                    bits |= np.uint64(bit) << np.uint64(k)
+            words[i] = reverse64(bits) if reverse else bits
+
+
+@parallel_kernel
+def _pack_planes(x, threshold, strict, words):
+    """x (outer, n, inner), packed along n; words (outer, inner, w) uint64."""
+    outer, n, inner = x.shape
+    width = words.shape[2]
+    pieces = (inner + CHUNK - 1) // CHUNK
+    for task in numba.prange(outer * pieces):
+        o, piece = divmod(np.int64(task), pieces)
+        pack_pixels(
+            x.reshape(-1),
+            o * n * inner,
+            inner,
+            n,
+            piece * CHUNK,
+            min(inner, (piece + 1) * CHUNK),
+            threshold,
+            strict,
+            words.reshape(-1),
+            o * inner * width,
+            width,
+        )
+
+
+@numba.njit
+def pack_pixels(x, origin, plane, channels, begin, end, threshold, strict, words, target, pitch):
+    """Pack the ``channels`` planes x[origin + c * plane + p] of pixels begin <= p < end:
+    the words of pixel p stand from words[target + p * pitch] on."""
+    for word in range((channels + 63) // 64):
+        first = origin + word * 64 * plane
+        count = min(64, channels - word * 64)
+        p = begin
+        while p + PIXELS <= end:
+            channel_bits(
+                x, first + p, plane, count, threshold, strict, words, target + p * pitch + word, pitch
+            )
+            p += PIXELS
+        while p < end:
+            bits = np.uint64(0)
+            for c in range(count):
+                v = x[first + c * plane + p]
+                bit = v > threshold or (v == threshold and not strict)
+                bits |= np.uint64(bit) << np.uint64(c)
+            words[target + p * pitch + word] = bits
+            p += 1
+
+
+@parallel_kernel
+def _unpack_rows(words, reverse, bits):
+    """words (m, w) uint64; bits (m, n) uint8 with n <= 64 * w."""
+    m, n = bits.shape
+    width = (n + 63) // 64
+    flat = bits.reshape(-1)
+    for chunk in numba.prange((m * width + CHUNK - 1) // CHUNK):
+        for i in range(chunk * CHUNK, min(m * width, (chunk + 1) * CHUNK)):
+            row, k = divmod(i, width)
+            word = reverse64(words[row, k]) if reverse else words[row, k]
+            if k * 64 + 64 <= n:
+                unpack_block(word, flat, row * n + k * 64)
+            else:
+                for j in range(n - k * 64):
+                    flat[row * n + k * 64 + j] = (word >> np.uint64(j)) & np.uint64(1)
+
+
+@parallel_kernel
+def _hamming(a, b, rows_a, rows_b, partial):
+    """a, b (rows, w) uint64; partial (m, pieces) int64 for rows rows_a[i] of a and rows_b[i] of b."""
+    pieces = partial.shape[1]
+    n = a.shape[1]
+    for task in numba.prange(partial.size):
+        row, piece = divmod(np.int64(task), pieces)
+        i, j = rows_a[row], rows_b[row]
+        total = np.int64(0)
+        for k in range(n * piece // pieces, n * (piece + 1) // pieces):
+            total += np.int64(popcount64(a[i, k] ^ b[j, k]))
+        partial[row, piece] = total
+
+
+@numba.njit
+def _magnitude(v):
+    """abs(v) as uint64, also of the most negative integer."""
+    return np.uint64(v) if v >= 0 else np.uint64(-np.int64(v))

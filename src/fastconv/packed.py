@@ -1,0 +1,194 @@
+"""Packed values: signs, filters and thresholds, one bit where a float stood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastconv._arguments import integer
+from fastconv._dispatch import Array, backend_of
+
+
+@dataclass(frozen=True, eq=False)
+class PackedSigns:
+    """Signs (+1 or -1), 64 to a word, packed along the last axis.
+
+    Parameters
+    ----------
+    words : array of uint64, shape (..., ceil(length / 64))
+        Bit ``i % 64`` of word ``i // 64`` is 1 where sign ``i`` is +1. Bits from ``length`` on are 0.
+    length : int
+        Number of signs along the last axis.
+    check : bool, default False
+        Also read the words and refuse any whose tail bits are not 0.
+
+    Raises
+    ------
+    TypeError
+        If ``words`` is not an array of uint64.
+    ValueError
+        If the number of words does not fit ``length``, or (with ``check``) a tail bit is 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> signs = PackedSigns(np.array([0b101], np.uint64), 3)
+    >>> signs.unpack()
+    array([ 1, -1,  1], dtype=int8)
+    >>> signs
+    PackedSigns(shape=(3,), nbytes=8)
+    """
+
+    words: Array
+    length: int
+    check: bool = field(default=False, repr=False)
+
+    def __post_init__(self) -> None:
+        backend_of("PackedSigns", self.words)
+        _require_words("PackedSigns", self.words, 1)
+        object.__setattr__(self, "length", integer("PackedSigns", "length", self.length, 0))
+        expected = -(-self.length // 64)
+        if self.words.shape[-1] != expected:
+            raise ValueError(
+                f"PackedSigns: {self.length} signs take {expected} words along the last axis, "
+                f"got words of shape {self.words.shape}"
+            )
+        tail = self.length % 64
+        if self.check and tail and (self.words[..., -1] >> np.uint64(tail)).any():
+            raise ValueError(f"PackedSigns: bits beyond length {self.length} must be 0")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Logical shape: that of the signs, not of the words."""
+        return (*self.words.shape[:-1], self.length)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the words take."""
+        return int(self.words.nbytes)
+
+    def unpack(self, dtype: Any = np.int8) -> Array:
+        """The signs as an array of +1 and -1 of ``dtype``, of shape :attr:`shape`."""
+        bits = backend_of("PackedSigns.unpack", self.words).module("bits")
+        ones = bits.unpackbits64(self.words, -1, self.length, "little", None)
+        return (ones.view(np.int8) * np.int8(2) - np.int8(1)).astype(dtype)
+
+    def __repr__(self) -> str:
+        return f"PackedSigns(shape={self.shape}, nbytes={self.nbytes})"
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFilters:
+    """The signs of convolution filters, and the mean magnitude of each filter.
+
+    Made by :func:`fastconv.pack_filters`; pickles, and its three fields are all there is to save.
+
+    Parameters
+    ----------
+    words : array of uint64, shape (O, kh, kw, ceil(channels / 64))
+        Signs of the filters' channels, packed as in :class:`PackedSigns`.
+    channels : int
+        Input channels of each filter (C / groups).
+    alpha : array of float32, shape (O,)
+        mean(abs(filter)), the scale of XNOR-Net.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import pack_filters
+    >>> filters = pack_filters(np.ones((8, 3, 5, 5), np.float32))
+    >>> filters
+    PackedFilters(shape=(8, 3, 5, 5), nbytes=1632)
+    """
+
+    words: Array
+    channels: int
+    alpha: Array
+    _derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        backend_of("PackedFilters", self.words, self.alpha)
+        _require_words("PackedFilters", self.words, 4)
+        object.__setattr__(self, "channels", integer("PackedFilters", "channels", self.channels, 0))
+        o, *_, width = self.words.shape
+        if self.words.ndim != 4 or width != -(-self.channels // 64):
+            raise ValueError(
+                f"PackedFilters: words must have shape (O, kh, kw, {-(-self.channels // 64)}) "
+                f"for {self.channels} channels, got {self.words.shape}"
+            )
+        if getattr(self.alpha, "dtype", None) != np.float32:
+            raise TypeError(f"PackedFilters: alpha must be an array of float32, got {self.alpha!r}")
+        if self.alpha.shape != (o,):
+            raise ValueError(f"PackedFilters: alpha must have shape ({o},), got {self.alpha.shape}")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Logical shape (O, C / groups, kh, kw)."""
+        o, kh, kw, _ = self.words.shape
+        return o, self.channels, kh, kw
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the words and the scales take."""
+        return int(self.words.nbytes + self.alpha.nbytes)
+
+    def derived(self, key: Any, make: Callable[[], Any]) -> Any:
+        """``make()``, computed at the first call with this ``key`` and kept: a kernel's own weight layout."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PackedFilters, (self.words, self.channels, self.alpha)
+
+    def __repr__(self) -> str:
+        return f"PackedFilters(shape={self.shape}, nbytes={self.nbytes})"
+
+
+@dataclass(frozen=True, eq=False)
+class Threshold:
+    """A binary activation on integers: bit = (y >= tau) xor flip, per output channel.
+
+    ``Threshold(-2**31, False)`` is always 1 and ``Threshold(-2**31, True)`` always 0.
+
+    Parameters
+    ----------
+    tau : array of int32, shape (O,)
+        Smallest y on the other side of the step.
+    flip : array of bool, shape (O,)
+        True where the bit falls as y grows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Threshold(np.array([0, 5], np.int32), np.array([False, True]))
+    Threshold(channels=2)
+    """
+
+    tau: Array
+    flip: Array
+
+    def __post_init__(self) -> None:
+        backend_of("Threshold", self.tau, self.flip)
+        for name, value, dtype in (("tau", self.tau, np.int32), ("flip", self.flip, np.bool_)):
+            if getattr(value, "dtype", None) != dtype:
+                raise TypeError(f"Threshold: {name} must be an array of {np.dtype(dtype)}, got {value!r}")
+        if self.tau.ndim != 1 or self.tau.shape != self.flip.shape:
+            raise ValueError(
+                "Threshold: tau and flip must both have shape (O,), "
+                f"got {self.tau.shape} and {self.flip.shape}"
+            )
+
+    def __repr__(self) -> str:
+        return f"Threshold(channels={self.tau.shape[0]})"
+
+
+def _require_words(name: str, words: Any, ndim: int) -> None:
+    if getattr(words, "dtype", None) != np.uint64:
+        got = getattr(words, "dtype", type(words).__name__)
+        raise TypeError(f"{name}: words must be an array of uint64, got {got}")
+    if words.ndim < ndim:
+        raise ValueError(f"{name}: words must have at least {ndim} dimensions, got shape {words.shape}")

@@ -1,0 +1,59 @@
+"""The plain-NumPy meaning of :mod:`fastconv.bits`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.packed import PackedSigns
+from fastconv.reference._out import write
+
+
+def popcount(x: Any, /, *, out: Any = None) -> Any:
+    return write(np.bitwise_count(x), out)
+
+
+def popcount_sum(x: Any, /, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
+    counts = np.bitwise_count(np.asarray(x))
+    return write(counts.sum(axis=axis, keepdims=keepdims, dtype=np.int64), out)
+
+
+def packbits64(x: Any, /, *, axis: Any = -1, bitorder: str = "little", out: Any = None) -> Any:
+    x = np.asarray(x)
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    rows = np.moveaxis(x != 0, axis, -1)
+    padding = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[axis] % 64)]
+    octets = np.packbits(np.pad(rows, padding), axis=-1, bitorder=bitorder)  # type: ignore[call-overload]
+    words = octets.view("<u8" if bitorder == "little" else ">u8").astype(np.uint64)
+    return write(np.moveaxis(words, -1, axis), out)
+
+
+def unpackbits64(
+    words: Any, /, *, axis: Any = -1, count: int | None = None, bitorder: str = "little", out: Any = None
+) -> Any:
+    words = np.asarray(words)
+    if axis is None:
+        words, axis = words.reshape(-1), 0
+    places = np.arange(64, dtype=np.uint64)
+    if bitorder == "big":
+        places = places[::-1]
+    rows = np.moveaxis(words, axis, -1)[..., None]
+    bits = ((rows >> places) & np.uint64(1)).astype(np.uint8)
+    bits = bits.reshape(*bits.shape[:-2], 64 * bits.shape[-2])[..., :count]
+    return write(np.moveaxis(bits, -1, axis), out)
+
+
+def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) -> PackedSigns:
+    x = np.asarray(x)
+    if x.dtype == np.bool_:
+        x = np.where(x, np.int8(1), np.int8(-1))
+    positive = x >= threshold if zero == 1 else x > threshold
+    return PackedSigns(packbits64(np.moveaxis(positive, axis, -1)), x.shape[axis])
+
+
+def hamming_distance(a: Any, b: Any, /) -> Any:
+    if isinstance(a, PackedSigns):
+        a, b = a.words, b.words
+    return write(np.bitwise_count(np.bitwise_xor(a, b)).sum(axis=-1, dtype=np.int64), None)
