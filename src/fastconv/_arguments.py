@@ -192,3 +192,67 @@ def _padding(
         return pair(operation, "padding", padding[0], 0), pair(operation, "padding", padding[1], 0)
     rows, columns = pair(operation, "padding", padding, 0)
     return (rows, rows), (columns, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What one call of correlate2d or convolve2d asks for.
+
+    Output pixel (i, j) and tap (a, b) meet at image pixel (i + a - before[0], j + b - before[1]),
+    whatever lies outside being ``boundary``'s business.
+    """
+
+    batch: tuple[int, ...]
+    size: Pair
+    before: Pair
+    boundary: str
+    fillvalue: Any
+    method: str
+    dtype: Any
+    mirrored: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.batch, *self.size)
+
+
+def filter_extent(mode: str, image: Pair, kernel: Pair, centre: Pair) -> tuple[Pair, Pair]:
+    """Output size and ``before`` of :class:`Filter`; in "same" mode the output starts at ``centre``
+    of the full one."""
+    (h, w), (kh, kw) = image, kernel
+    if mode == "valid":
+        return (h - kh + 1, w - kw + 1), (0, 0)
+    if mode == "same":
+        return image, (kh - 1 - centre[0], kw - 1 - centre[1])
+    return (max(h + kh - 1, 0), max(w + kw - 1, 0)), (kh - 1, kw - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Epilogue:
+    """What happens to the integers of a binary product on their way out.
+
+    ``dtype`` is the result's: int32 as they are, a float for scale * y + bias, uint64 for the words of
+    ``threshold``. ``scale`` is None, an array (O,), or "alpha"; ``by_window`` multiplies it by K.
+    """
+
+    dtype: np.dtype[Any]
+    scale: Any
+    by_window: bool
+    bias: Any
+    threshold: Any
+
+
+def check_groups(operation: str, groups: object, channels: int, weight: tuple[int, ...]) -> int:
+    """``groups`` as an int that divides ``channels`` and fits ``weight`` (O, C / groups, kh, kw)."""
+    number = integer(operation, "groups", groups, 1)
+    if channels % number or weight[0] % number:
+        raise ValueError(
+            f"{operation}: groups {number} must divide both the {channels} input channels "
+            f"and the {weight[0]} filters"
+        )
+    if weight[1] != channels // number:
+        raise ValueError(
+            f"{operation}: weight must have {channels // number} channels for x's {channels} channels "
+            f"in {number} groups, got {weight[1]}"
+        )
+    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -50,5 +51,24 @@ def deliver(target: Array, out: Array | None) -> Array:
 
 def batch_index(batch: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.int64]:
     """For each element of the broadcast ``shape``, the flat index of its element in ``batch``."""
-    own = np.arange(int(np.prod(batch, dtype=np.int64)), dtype=np.int64).reshape(batch)
+    own = np.arange(prod(batch), dtype=np.int64).reshape(batch)
     return np.ascontiguousarray(np.broadcast_to(own, shape)).reshape(-1)
+
+
+def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
+    """The memory under ``x`` as one flat, read-only array, with the index of the first element and
+    the strides in elements, 1 along axes of length 1. Copies only if the elements themselves are
+    unaligned or byte-swapped.
+    """
+    if not (x.flags.aligned and x.dtype.isnative) or any(s % x.dtype.itemsize for s in x.strides):
+        x = native(x)
+    strides = tuple(1 if n == 1 else s // x.dtype.itemsize for n, s in zip(x.shape, x.strides, strict=True))
+    if x.size == 0:
+        return native(x.reshape(-1)), 0, strides
+    lowest = x[tuple(slice(None, None, -1 if s < 0 else 1) for s in strides)]
+    reach = [(n - 1) * abs(s) for n, s in zip(x.shape, strides, strict=True)]
+    flat = np.lib.stride_tricks.as_strided(
+        lowest, (sum(reach) + 1,), (x.dtype.itemsize,), writeable=False
+    )
+    origin = sum(r for r, s in zip(reach, strides, strict=True) if s < 0)
+    return flat, origin, strides

@@ -1,9 +1,13 @@
 """The one policy for threads, fork and the compile cache.
 
-numba's threading layers differ in what they survive. TBB survives everything. With OpenMP (GNU) a
-forked child dies at its first parallel loop; with "workqueue" the process dies when two threads enter
-one at the same time. So TBB is loaded where it is installed, a child forked under OpenMP runs the
-kernels serially, and under "workqueue" callers take turns.
+Threads: TBB is loaded where it is installed, because any number of threads may call it at once. So may
+they with OpenMP. "workqueue" ends the process when two threads enter it, so callers take turns.
+
+Fork: a child runs the kernels serially once its parent had started the threads, which fork does not copy.
+GNU OpenMP ends such a child at its first parallel loop; TBB's hung in 4 of 300 children forked while
+other threads computed. A child that starts the threads itself runs in parallel.
+
+Cache: a kernel is compiled once per machine, not once per process.
 """
 
 from __future__ import annotations
@@ -11,9 +15,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import pickle
 import site
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -21,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import FunctionCache, _cache_log
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.serialize import dumps
 
-_turn = threading.Lock()
-_forked = False
+_turn = threading.RLock()
+_serial = False
 
 
 def parallel_kernel(function: Callable[..., None]) -> Callable[..., None]:
@@ -33,12 +41,11 @@ def parallel_kernel(function: Callable[..., None]) -> Callable[..., None]:
     serial = _compile(function, parallel=False)
 
     def launch(*args: Any) -> None:
-        layer = _threading_layer()
-        if layer == "workqueue":
+        if _serial:
+            serial(*args)
+        elif _threading_layer() == "workqueue":
             with _turn:
                 parallel(*args)
-        elif layer == "omp" and _forked:
-            serial(*args)
         else:
             parallel(*args)
 
@@ -48,6 +55,8 @@ def parallel_kernel(function: Callable[..., None]) -> Callable[..., None]:
 
 def threads() -> int:
     """How many threads a parallel kernel may use: the number of pieces to cut work into."""
+    if _serial:
+        return 1
     _threading_layer()
     return int(numba.get_num_threads())
 
@@ -59,7 +68,7 @@ def threading_layer() -> str:
 
 @cache
 def _threading_layer() -> str:
-    with _turn:
+    with global_compiler_lock:  # as numba does when it starts the threads; see _before_fork
         _load_tbb()
         numba.get_num_threads()  # starts the layer
         return str(numba.threading_layer())
@@ -71,23 +80,34 @@ def _load_tbb() -> None:
     if name is None:
         return
     for prefix in (sys.prefix, site.getuserbase()):
-        path = Path(prefix) / name
-        if path.exists():
-            try:
-                ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
-            except OSError:
-                continue
+        with suppress(OSError):
+            ctypes.CDLL(str(Path(prefix) / name), ctypes.RTLD_GLOBAL)
             return
 
 
+def _before_fork() -> None:
+    """Wait for a compilation in another thread: the child could never finish it, nor start its own."""
+    global_compiler_lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    global_compiler_lock.release()
+
+
 def _after_fork_in_child() -> None:
-    global _turn, _forked
-    _turn = threading.Lock()  # the parent's may be held by a thread that does not exist here
-    _forked = _threading_layer.cache_info().currsize > 0
+    global _serial
+    global_compiler_lock.release()
+    with suppress(ValueError):  # raised if no threads were started, by whomever
+        numba.threading_layer()
+        _serial = True
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 def _compile(function: Callable[..., None], *, parallel: bool) -> Any:
@@ -100,31 +120,65 @@ def _compile(function: Callable[..., None], *, parallel: bool) -> Any:
 class _KernelCache(FunctionCache):
     """numba's on-disk cache (NUMBA_CACHE_DIR respected), made safe for a package.
 
-    numba looks at the one file a function stands in; a kernel here is also made of the functions and
-    intrinsics it calls, so an entry is fresh only if no file of the package has changed. The flavour
-    keeps the parallel and the serial form of a function apart. A cache that cannot be read or written
-    is as good as none.
+    The flavour keeps the parallel and the serial form of a function apart. A cache that cannot be
+    written is as good as none.
     """
 
     def __init__(self, function: Callable[..., None], flavour: str) -> None:
         super().__init__(function)
-        self._cache_file = IndexDataCacheFile(
-            cache_path=self._cache_path,
-            filename_base=f"{self._impl.filename_base}.{flavour}",
-            source_stamp=_package_digest(),
-        )
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # a damaged entry can fail in any way while it is unpickled
-            return None
+        self._cache_file = _Entries(Path(self._cache_path), f"{self._impl.filename_base}.{flavour}")
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)
         except OSError:
             self.disable()
+
+
+class _Entries:
+    """One file per signature and processor: a checksum, then the compiled code.
+
+    The checksum also covers what the code was made from and for. numba looks at the one file a function
+    stands in, but a kernel is made of the functions and intrinsics of the whole package. And numba's
+    index, a file shared by all signatures, can be left by two processes that write at once pointing to
+    the code of the wrong signature, or be cut off, which numba reports as an error at every later call.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+
+    def load(self, key: Any) -> Any:
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        checksum, code = content[:32], content[32:]
+        if checksum != _checksum(key, code):
+            return None
+        _cache_log("[cache] data loaded from %r", str(path))
+        return pickle.loads(code)
+
+    def save(self, key: Any, data: Any) -> None:
+        path = self._path(key)
+        code = dumps(data)
+        unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:16]}.tmp")
+        try:
+            unfinished.write_bytes(_checksum(key, code) + code)
+            unfinished.replace(path)
+        except OSError:
+            unfinished.unlink(missing_ok=True)
+            raise
+        _cache_log("[cache] data saved to %r", str(path))
+
+    def _path(self, key: Any) -> Path:
+        return self._folder / f"{self._name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+
+def _checksum(key: Any, code: bytes) -> bytes:
+    made_from = repr((numba.__version__, _package_digest(), key))
+    return hashlib.sha256(made_from.encode() + code).digest()
 
 
 @cache

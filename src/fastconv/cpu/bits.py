@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numba
@@ -37,10 +38,10 @@ def popcount_sum(x: Array, axes: tuple[int, ...], shape: tuple[int, ...], out: A
         np.copyto(target, popcount(x, None))
         return deliver(target, out)
     runs = np.split(np.array(axes), np.flatnonzero(np.diff(axes) > 1) + 1)
-    run = max(runs, key=lambda run: _size(x.shape[run[0] : run[-1] + 1]))
+    run = max(runs, key=lambda run: prod(x.shape[run[0] : run[-1] + 1]))
     begin, end = int(run[0]), int(run[-1]) + 1
-    outer, inner = _size(x.shape[:begin]), _size(x.shape[end:])
-    planes = computable(x).reshape(outer, _size(x.shape[begin:end]), inner)
+    outer, inner = prod(x.shape[:begin]), prod(x.shape[end:])
+    planes = computable(x).reshape(outer, prod(x.shape[begin:end]), inner)
     if inner == 1:
         partial = np.empty((outer, _pieces(planes.shape[1], outer)), np.int64)
         _popcount_rows(planes.reshape(outer, -1), partial)
@@ -83,7 +84,7 @@ def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     words = np.empty((*shape, -(-x.shape[axis] // 64)), np.uint64)
     if words.size:
-        outer, inner = _size(x.shape[:axis]), _size(x.shape[axis + 1 :])
+        outer, inner = prod(x.shape[:axis]), prod(x.shape[axis + 1 :])
         planes = computable(x).reshape(outer, -1, inner)
         bound = planes.dtype.type(bound)
         if inner == 1:
@@ -122,10 +123,6 @@ def _scalar_bound(x: Array, threshold: Any) -> Any:
     if x.dtype.kind in "iu" and not np.iinfo(x.dtype).min <= threshold <= np.iinfo(x.dtype).max:
         return None
     return x.dtype.type(threshold)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape, dtype=np.int64))
 
 
 def _pieces(length: int, rows: int) -> int:

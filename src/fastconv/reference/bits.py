@@ -26,6 +26,7 @@ def packbits64(x: Any, /, *, axis: Any = -1, bitorder: str = "little", out: Any 
     rows = np.moveaxis(x != 0, axis, -1)
     padding = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[axis] % 64)]
     octets = np.packbits(np.pad(rows, padding), axis=-1, bitorder=bitorder)  # type: ignore[call-overload]
+    octets = np.ascontiguousarray(octets)
     words = octets.view("<u8" if bitorder == "little" else ">u8").astype(np.uint64)
     return write(np.moveaxis(words, -1, axis), out)
 

@@ -1,0 +1,187 @@
+"""The command line: ``fastconv demo`` and ``fastconv info``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+# Of the features that LLVM reports, those that decide how fast the kernels are.
+TELLING_FEATURES = (
+    *("sse4.2", "popcnt", "avx", "avx2", "fma"),
+    *("avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx512bitalg", "avx512vpopcntdq"),
+    *("neon", "dotprod", "sve", "sve2"),
+)
+
+PACKAGES = ("fastconv", "numpy", "numba", "llvmlite", "scipy", "tbb", "cupy", "torch", "dask")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What follows the program's name; ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1 if a result disagrees with its reference, 2 if the command cannot be done.
+
+    Raises
+    ------
+    SystemExit
+        With status 2 for arguments that make no command, with 0 after ``--help`` and ``--version``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ✓ and ✗ shows "?"
+    options = _parser().parse_args(arguments)
+    return int(options.command(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fastconv", description="Binary and small-kernel convolution.")
+    version = f"fastconv {importlib.metadata.version('fastconv')}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="compare ways to convolve a photograph, and draw it",
+        description="Convolve a photograph in every way of the ConvAcc notebook and in fastconv's, check "
+        "each result, time them in turn, and draw the edges and their XNOR approximation. "
+        "Exits with 1 if a result disagrees with its reference.",
+    )
+    demo.add_argument("--image", metavar="FILE", help="any image (default: one that matplotlib carries)")
+    demo.add_argument(
+        "--output", metavar="DIR", default="demo-output", help="folder for the picture (%(default)s)"
+    )
+    demo.add_argument("--json", action="store_true", help="print the table as JSON")
+    demo.set_defaults(command=_demo)
+
+    info = commands.add_parser("info", help="versions, CPU, threads, and which array libraries are supported")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    info.set_defaults(command=_info)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from fastconv import demo
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("rich", "matplotlib", "PIL"):
+            raise
+        return _refuse(f'{package} is not installed; pip install "fastconv[demo]"')
+    try:
+        photograph, picture = demo.prepare(options.image, options.output)
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}")
+    except ValueError as error:
+        return _refuse(str(error))
+    return demo.run(photograph, picture, as_json=options.json)
+
+
+def _refuse(reason: str) -> int:
+    print(f"fastconv demo: {reason}", file=sys.stderr)
+    return 2
+
+
+def _info(options: argparse.Namespace) -> int:
+    report = _report()
+    if options.json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+        return 0
+    for heading, lines in report.items():
+        print(heading)
+        width = max(map(len, lines))
+        for name, value in lines.items():
+            print(f"  {name:{width}}  {_line(value)}")
+    return 0
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{'✓' if value['supported'] else '✗'} {value['why']}".rstrip()
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def _report() -> dict[str, dict[str, Any]]:
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "cpu": _cpu(),
+        "threads": _threads(),
+        "namespaces": _namespaces(),
+    }
+
+
+def _version(package: str) -> str:
+    # CuPy is published once for each CUDA version.
+    names = ("cupy", "cupy-cuda12x", "cupy-cuda13x") if package == "cupy" else (package,)
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return "not installed"
+
+
+def _cpu() -> dict[str, Any]:
+    import llvmlite.binding
+    import numba
+
+    present = llvmlite.binding.get_host_cpu_features()
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "name": llvmlite.binding.get_host_cpu_name(),
+        "features": [feature for feature in TELLING_FEATURES if present.get(feature)],
+        "kernels compiled for": numba.config.CPU_NAME or "this CPU",
+    }
+
+
+def _threads() -> dict[str, Any]:
+    from fastconv.cpu import _threads as policy
+
+    return {
+        "cores": os.cpu_count(),
+        "used": policy.threads(),
+        "threading layer": policy.threading_layer(),
+        "cache of compiled kernels": _cache_directory(),
+    }
+
+
+def _cache_directory() -> str:
+    from numba.core.caching import FunctionCache
+
+    from fastconv.cpu._threads import threads
+
+    try:
+        return str(FunctionCache(threads).cache_path)  # numba chooses by the folder a function stands in
+    except (RuntimeError, OSError):
+        return "none that can be written: kernels are compiled in every process"
+
+
+def _namespaces() -> dict[str, dict[str, Any]]:
+    from fastconv._dispatch import BACKENDS
+
+    return {
+        name: _support(name, backend.package is not None, backend.conversion)
+        for name, backend in BACKENDS.items()
+    }
+
+
+def _support(namespace: str, implemented: bool, conversion: str) -> dict[str, Any]:
+    if not implemented:
+        return {"supported": False, "why": f"no implementation yet; convert with {conversion}"}
+    library = namespace.partition(".")[0]
+    if importlib.util.find_spec(library) is None:
+        return {"supported": False, "why": f"{library} is not installed"}
+    return {"supported": True, "why": ""}

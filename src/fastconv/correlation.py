@@ -1,0 +1,297 @@
+"""Correlation and convolution of real and complex images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv._arguments import (
+    Filter,
+    Pair,
+    broadcast_shapes,
+    check_groups,
+    check_out,
+    choice,
+    filter_extent,
+    image_layout,
+    window,
+)
+from fastconv._dispatch import Array, backend_of
+
+BOUNDARIES = {
+    "fill": "fill",
+    "pad": "fill",
+    "wrap": "wrap",
+    "circular": "wrap",
+    "symm": "symm",
+    "symmetric": "symm",
+}
+"""SciPy's names of the boundaries, and ours."""
+
+
+def correlate2d(
+    in1: Any,
+    in2: Any,
+    mode: str = "full",
+    boundary: str = "fill",
+    fillvalue: Any = 0,
+    *,
+    method: str = "auto",
+    dtype: Any = None,
+    out: Array | None = None,
+) -> Array:
+    """Cross-correlate images with a kernel: :func:`scipy.signal.correlate2d`, also on batches.
+
+    Parameters
+    ----------
+    in1 : array, shape (..., H, W)
+        Integers, floats or complex; float16 too (summed in float32).
+    in2 : array, shape (..., kh, kw)
+        The kernel, conjugated. Leading dimensions broadcast against those of ``in1``.
+    mode : {"full", "valid", "same"}
+        The full correlation (H + kh - 1, W + kw - 1); only where no padding is needed; or as large as
+        ``in1``, starting at (kh // 2, kw // 2) of the full one. In "valid" mode the two inputs change
+        places if ``in2`` is the larger.
+    boundary : {"fill", "wrap", "symm"}
+        What lies outside the image: ``fillvalue``, the image again, or its mirror image.
+        SciPy's other names "pad", "circular" and "symmetric" work too.
+    fillvalue : scalar
+    method : {"auto", "direct", "separable", "fft"}
+        "direct" sums every tap. "separable" filters rows, then columns; only for kernels of rank 1.
+        "fft" multiplies spectra (in double precision); for floats its error is relative to the largest
+        values of the image, not to those nearby. "auto" picks the fastest of the methods that keep
+        the accuracy and the NaN and inf of "direct".
+    dtype : dtype, optional
+        Accumulate and return in this type: the cure for small integers that wrap around.
+    out : array, optional
+        Of the result's shape and dtype.
+
+    Returns
+    -------
+    array, shape (..., Ho, Wo)
+        In the common dtype of the inputs, or ``dtype``. Integers wrap around, as in SciPy.
+
+    Raises
+    ------
+    TypeError
+        For bool without ``dtype``, objects or long doubles, or a ``dtype`` the inputs do not cast to.
+    ValueError
+        For unknown names, fewer than 2 dimensions, shapes that do not fit, a ``fillvalue`` that the
+        result's dtype cannot hold, or a kernel that ``method`` cannot handle.
+
+    Notes
+    -----
+    Rounding error is at most 4 sqrt(T) eps sum(|a| |b|), T = kh * kw.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> correlate2d(np.eye(3), np.array([[1.0, 2.0]]), mode="valid")
+    array([[1., 0.],
+           [2., 1.],
+           [0., 2.]])
+    """
+    return _filter("correlate2d", in1, in2, mode, boundary, fillvalue, method, dtype, out)
+
+
+def convolve2d(
+    in1: Any,
+    in2: Any,
+    mode: str = "full",
+    boundary: str = "fill",
+    fillvalue: Any = 0,
+    *,
+    method: str = "auto",
+    dtype: Any = None,
+    out: Array | None = None,
+) -> Array:
+    """Convolve images with a kernel: :func:`scipy.signal.convolve2d`, also on batches.
+
+    The kernel is flipped and not conjugated, and in "same" mode the output starts at
+    ((kh - 1) // 2, (kw - 1) // 2) of the full one. Everything else is as in :func:`correlate2d`.
+
+    Parameters
+    ----------
+    in1 : array, shape (..., H, W)
+    in2 : array, shape (..., kh, kw)
+    mode : {"full", "valid", "same"}
+    boundary : {"fill", "wrap", "symm"}
+    fillvalue : scalar
+    method : {"auto", "direct", "separable", "fft"}
+    dtype : dtype, optional
+    out : array, optional
+
+    Returns
+    -------
+    array, shape (..., Ho, Wo)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`correlate2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> convolve2d(np.eye(3), np.array([[1.0, 2.0]]), mode="valid")
+    array([[2., 1.],
+           [0., 2.],
+           [0., 0.]])
+    """
+    return _filter("convolve2d", in1, in2, mode, boundary, fillvalue, method, dtype, out)
+
+
+def conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: int | Pair = 1,
+    padding: Any = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+    data_format: str = "NCHW",
+    out: Array | None = None,
+) -> Array:
+    """The convolution layer of neural networks (a correlation): ``torch.nn.functional.conv2d``.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W) or (C, H, W); channels last with ``data_format="NHWC"``
+        Integers, floats or complex.
+    weight : array, shape (O, C / groups, kh, kw)
+    bias : array, shape (O,), optional
+    stride, dilation : int or (rows, columns)
+    padding : int, (rows, columns), ((top, bottom), (left, right)), "valid" or "same"
+        Zeros around the image; "same" gives ceil(H / stride) rows, the odd one at the bottom.
+    groups : int
+        Divides C and O.
+    data_format : {"NCHW", "NHWC"}
+    out : array, optional
+        Of the result's shape and dtype.
+
+    Returns
+    -------
+    array, shape (N, O, Ho, Wo), or as ``x``
+        In the common dtype of the inputs; float16 is summed in float32.
+
+    Raises
+    ------
+    TypeError
+        For bool, objects or long doubles.
+    ValueError
+        For shapes that do not fit each other.
+
+    Notes
+    -----
+    Windows are copied into a matrix block by block (im2col) and multiplied by the weights, so the
+    memory needed beside input and output stays below 64 MiB.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> conv2d(np.ones((1, 2, 3, 3)), np.ones((1, 2, 3, 3)), np.array([0.5]))
+    array([[[[18.5]]]])
+    """
+    backend = backend_of("conv2d", x, weight, bias, out)
+    x, weight = np.asarray(x), np.asarray(weight)
+    bias = None if bias is None else np.asarray(bias)
+    arrays = [x, weight] if bias is None else [x, weight, bias]
+    layout = image_layout("conv2d", x.shape, data_format, (3, 4))
+    if weight.ndim != 4:
+        raise ValueError(f"conv2d: weight must have shape (O, C / groups, kh, kw), got {weight.shape}")
+    n, c, h, w = layout.sizes(x.shape)
+    groups = check_groups("conv2d", groups, c, weight.shape)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"conv2d: bias must have shape ({weight.shape[0]},), got {bias.shape}")
+    dtype = _result_dtype("conv2d", arrays, None)
+    geometry = window("conv2d", (h, w), weight.shape[2:], stride, padding, dilation)
+    shape = layout.shape(n, weight.shape[0], *geometry.output)
+    check_out("conv2d", out, shape, dtype)
+    return backend.module("correlation").conv2d(x, weight, bias, geometry, groups, layout, shape, dtype, out)
+
+
+def _filter(
+    operation: str,
+    in1: Any,
+    in2: Any,
+    mode: str,
+    boundary: str,
+    fillvalue: Any,
+    method: str,
+    dtype: Any,
+    out: Array | None,
+) -> Array:
+    backend = backend_of(operation, in1, in2, out)
+    image, kernel = np.asarray(in1), np.asarray(in2)
+    if image.ndim < 2 or kernel.ndim < 2:
+        raise ValueError(
+            f"{operation}: inputs must have shape (..., H, W), got {image.shape} and {kernel.shape}"
+        )
+    choice(operation, "mode", mode, ("full", "valid", "same"))
+    choice(operation, "boundary", boundary, tuple(BOUNDARIES))
+    choice(operation, "method", method, ("auto", "direct", "separable", "fft"))
+    swapped = mode == "valid" and _swapped(operation, image.shape[-2:], kernel.shape[-2:])
+    if swapped:
+        image, kernel = kernel, image
+    mirrored = swapped and operation == "correlate2d"  # SciPy's order of the result
+    kh, kw = kernel.shape[-2:]
+    centre = (kh // 2, kw // 2) if operation == "correlate2d" else ((kh - 1) // 2, (kw - 1) // 2)
+    size, before = filter_extent(mode, image.shape[-2:], (kh, kw), centre)
+    batch = broadcast_shapes(operation, image.shape[:-2], kernel.shape[:-2])
+    result = _result_dtype(operation, [image, kernel], dtype)
+    check_out(operation, out, (*batch, *size), result)
+    name = BOUNDARIES[boundary]
+    if name != "fill" and 0 in image.shape[-2:] and 0 not in size:
+        raise ValueError(f"{operation}: boundary {boundary!r} has nothing to repeat in an empty image")
+    fill = _fillvalue(operation, fillvalue, result)
+    plan = Filter(batch, size, before, name, fill, method, result, mirrored)
+    function = getattr(backend.module("correlation"), operation)
+    return function(image, kernel, plan, out)
+
+
+def _swapped(operation: str, image: Pair, kernel: Pair) -> bool:
+    pairs = list(zip(image, kernel, strict=True))
+    if all(n >= k for n, k in pairs):
+        return False
+    if all(n <= k for n, k in pairs):
+        return True
+    raise ValueError(
+        f"{operation}: in 'valid' mode one input must be at least as large as the other in every "
+        f"dimension, got {image} and {kernel}"
+    )
+
+
+def _result_dtype(operation: str, arrays: list[Array], dtype: Any) -> np.dtype[Any]:
+    for array in arrays:
+        if array.dtype.kind not in "biufc" or array.dtype.char in "gG":
+            raise TypeError(
+                f"{operation}: inputs must be integers, float16/32/64 or complex64/128, "
+                f"got dtype {array.dtype}"
+            )
+    common = np.result_type(*(array.dtype.newbyteorder("=") for array in arrays))
+    result = common if dtype is None else np.dtype(dtype).newbyteorder("=")
+    if not np.can_cast(common, result, "same_kind"):
+        raise TypeError(f"{operation}: inputs of dtype {common} do not cast to dtype {result}")
+    if result.kind not in "iufc" or result.char in "gG":
+        raise TypeError(f"{operation}: cannot compute in dtype {result}; pass dtype= or convert the inputs")
+    return result
+
+
+def _fillvalue(operation: str, value: Any, dtype: np.dtype[Any]) -> Any:
+    given = np.asarray(value)
+    if given.size != 1 or given.dtype.kind not in "biufc":
+        raise ValueError(f"{operation}: fillvalue must be one number, got {value!r}")
+    number = given.reshape(())[()]
+    if dtype.kind != "c":
+        if number.imag != 0:
+            raise ValueError(f"{operation}: fillvalue {value!r} does not fit the result's dtype {dtype}")
+        number = number.real
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not (np.isfinite(number) and limits.min <= int(number) <= limits.max):
+            raise ValueError(f"{operation}: fillvalue {value!r} does not fit the result's dtype {dtype}")
+        return dtype.type(int(number))
+    with np.errstate(over="ignore"):
+        return dtype.type(number)

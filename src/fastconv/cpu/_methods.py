@@ -1,0 +1,123 @@
+"""What correlation needs to know of a kernel and a boundary before it starts."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from fastconv._arguments import Filter
+from fastconv.cpu._arrays import Array, batch_index
+from fastconv.cpu._threads import threads
+
+FFT_ERROR = 8.0
+"""Bound on the error of an FFT product in units of eps * log2(size) * |x| * |w|, generously."""
+
+
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type sums are kept in. Integers wrap around, so a signed type of enough bits serves all."""
+    if dtype.kind in "iu":
+        return np.dtype(np.int64 if dtype.itemsize == 8 else np.int32)
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def real_planes(x: Array) -> Array:
+    """Complex numbers as pairs of reals along a new last axis; reals as they are, with that axis."""
+    return x.view(x.real.dtype).reshape(*x.shape, 2) if x.dtype.kind == "c" else x[..., None]
+
+
+def padded_index(
+    n: int, length: int, before: int, boundary: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The source of each of ``length`` padded positions, -1 for the fill value, and the range of
+    positions that simply copy the image in order."""
+    position = np.arange(length, dtype=np.int64) - before
+    inner = np.clip([before, before + n], 0, length)
+    if n == 0 or boundary == "fill":
+        return np.where((position >= 0) & (position < n), position, -1), inner
+    if boundary == "wrap":
+        return position % n, inner
+    folded = position % (2 * n)
+    return np.where(folded < n, folded, 2 * n - 1 - folded), inner
+
+
+def factor(kernel: Array) -> tuple[Array, Array] | None:
+    """A column u and a row v with kernel = outer(u, v) to rounding of every element, if there are any."""
+    if kernel.dtype.kind in "iu":
+        return _factor_integers(kernel)
+    if kernel.size == 0:
+        return None
+    p, q = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
+    if kernel[p, q] == 0:
+        return kernel[:, q], kernel[p]
+    with np.errstate(all="ignore"):
+        u, v = kernel[:, q], kernel[p] / kernel[p, q]
+        wide = np.complex128 if kernel.dtype.kind == "c" else np.float64
+        error = np.abs(np.outer(u.astype(wide), v.astype(wide)) - kernel)
+        close = error <= 2 * np.finfo(kernel.dtype).eps * np.abs(kernel)
+    return (u, v) if close.all() else None
+
+
+def _factor_integers(kernel: Array) -> tuple[Array, Array] | None:
+    rows, columns = np.nonzero(kernel)
+    if not rows.size:
+        return None
+    exact = kernel.astype(object)
+    p, q = rows[0], columns[0]
+    v = exact[p] // gcd(*exact[p])
+    u = exact[:, q] // v[q]
+    return (u, v) if (np.outer(u, v) == exact).all() else None
+
+
+def filter_by_fft(image: Array, kernel: Array, plan: Filter, sums: Array) -> None:
+    """``sums`` = the correlation by products of spectra in double precision.
+
+    Integers come out exact, or the sizes that make that impossible are refused.
+    """
+    kh, kw = kernel.shape[-2:]
+    height, width = plan.size
+    rows, _ = padded_index(image.shape[-2], height + kh - 1, plan.before[0], plan.boundary)
+    columns, _ = padded_index(image.shape[-1], width + kw - 1, plan.before[1], plan.boundary)
+    if not (kh and kw and rows.size and columns.size):
+        sums[...] = 0
+        return
+    images = image.reshape(-1, *image.shape[-2:])
+    kernels = kernel.reshape(-1, kh, kw)
+    wide = np.complex128 if sums.dtype.kind == "c" else np.float64
+    size = [scipy.fft.next_fast_len(n, wide is np.float64) for n in (rows.size, columns.size)]
+    forward, backward = (
+        (scipy.fft.fft2, scipy.fft.ifft2) if wide is np.complex128 else (scipy.fft.rfft2, scipy.fft.irfft2)
+    )
+    workers = {"workers": threads()}
+    targets = sums.reshape(-1, *plan.size)
+    pairs = zip(
+        batch_index(image.shape[:-2], plan.batch), batch_index(kernel.shape[:-2], plan.batch), strict=True
+    )
+    for target, (i, k) in zip(targets, pairs, strict=True):
+        padded = np.full((rows.size, columns.size), plan.fillvalue, wide)
+        inside = np.ix_(rows >= 0, columns >= 0)
+        if images.size:
+            padded[inside] = images[i][np.ix_(rows[rows >= 0], columns[columns >= 0])]
+        taps = kernels[k].astype(wide)
+        if sums.dtype.kind in "iu":
+            _require_exact(padded, taps, size)
+        with np.errstate(all="ignore"):
+            spectrum = forward(padded, size, **workers) * forward(taps.conj(), size, **workers).conj()
+            values = backward(spectrum, size, **workers)[:height, :width]
+        if sums.dtype.kind in "iu":
+            values = np.rint(values).astype(np.int64)
+        with np.errstate(over="ignore"):
+            target[...] = values
+
+
+def _require_exact(padded: Array, taps: Array, size: list[int]) -> None:
+    scale = np.linalg.norm(padded) * np.linalg.norm(taps)
+    error = FFT_ERROR * np.finfo(np.float64).eps * np.log2(max(size[0] * size[1], 2)) * scale
+    if error >= 0.25:
+        raise ValueError(
+            "correlate2d, convolve2d: method 'fft' cannot give exact integers for values this large; "
+            "use method='direct', or convert to float"
+        )

@@ -1,0 +1,123 @@
+"""The plain-NumPy meaning of :mod:`fastconv.correlation`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv._arguments import image_layout, window
+from fastconv.reference._out import write
+from fastconv.reference.patches import tap_slices
+
+PAD_MODES = {
+    "fill": "constant", "pad": "constant",
+    "wrap": "wrap", "circular": "wrap",
+    "symm": "symmetric", "symmetric": "symmetric",
+}  # fmt: skip
+
+
+def correlate2d(
+    in1: Any,
+    in2: Any,
+    mode: str = "full",
+    boundary: str = "fill",
+    fillvalue: Any = 0,
+    *,
+    method: str = "auto",
+    dtype: Any = None,
+    out: Any = None,
+) -> Any:
+    image, kernel = np.asarray(in1), np.asarray(in2)
+    swapped = mode == "valid" and any(n < k for n, k in zip(image.shape[-2:], kernel.shape[-2:], strict=True))
+    if swapped:
+        image, kernel = kernel, image
+    centre = kernel.shape[-2] // 2, kernel.shape[-1] // 2
+    result = _correlate(image, kernel.conj(), mode, centre, boundary, fillvalue, dtype)
+    return write(result[..., ::-1, ::-1] if swapped else result, out)
+
+
+def convolve2d(
+    in1: Any,
+    in2: Any,
+    mode: str = "full",
+    boundary: str = "fill",
+    fillvalue: Any = 0,
+    *,
+    method: str = "auto",
+    dtype: Any = None,
+    out: Any = None,
+) -> Any:
+    image, kernel = np.asarray(in1), np.asarray(in2)
+    if mode == "valid" and any(n < k for n, k in zip(image.shape[-2:], kernel.shape[-2:], strict=True)):
+        image, kernel = kernel, image
+    centre = (kernel.shape[-2] - 1) // 2, (kernel.shape[-1] - 1) // 2
+    return write(
+        _correlate(image, kernel[..., ::-1, ::-1], mode, centre, boundary, fillvalue, dtype), out
+    )
+
+
+def _correlate(
+    image: Any, kernel: Any, mode: str, centre: tuple[int, int], boundary: str, fillvalue: Any, dtype: Any
+) -> Any:
+    """Pad the image as the full correlation needs it, add up its shifted copies, cut out the mode."""
+    common = np.result_type(image.dtype.newbyteorder("="), kernel.dtype.newbyteorder("="))
+    dtype = common if dtype is None else np.dtype(dtype)
+    work = np.float32 if dtype == np.float16 else dtype
+    (h, w), (kh, kw) = image.shape[-2:], kernel.shape[-2:]
+    before = {"full": (kh - 1, kw - 1), "same": (kh - 1 - centre[0], kw - 1 - centre[1]), "valid": (0, 0)}[mode]
+    ho, wo = {"full": (h + kh - 1, w + kw - 1), "same": (h, w), "valid": (h - kh + 1, w - kw + 1)}[mode]
+    batch = np.broadcast_shapes(image.shape[:-2], kernel.shape[:-2])
+    ho, wo = max(ho, 0), max(wo, 0)
+    result = np.zeros((*batch, ho, wo), work)
+    if result.size and kernel.size:
+        pads = [
+            (max(k, 0), max(length + size - 1 - k - n, 0))
+            for k, length, size, n in zip(before, (ho, wo), (kh, kw), (h, w), strict=True)
+        ]
+        everywhere = [(0, 0)] * (image.ndim - 2) + pads
+        extra = {"constant_values": np.asarray(fillvalue).reshape(())} if PAD_MODES[boundary] == "constant" else {}
+        padded = np.pad(image.astype(work), everywhere, PAD_MODES[boundary], **extra)  # type: ignore[call-overload]
+        with np.errstate(all="ignore"):
+            for a in range(kh):
+                for b in range(kw):
+                    tap = kernel[..., a : a + 1, b : b + 1].astype(work)
+                    result += padded[..., a : a + ho, b : b + wo] * tap
+    with np.errstate(over="ignore"):
+        return result.astype(dtype)
+
+
+def conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    data_format: str = "NCHW",
+    out: Any = None,
+) -> Any:
+    x, weight = np.asarray(x), np.asarray(weight)
+    dtype = np.result_type(*(a.dtype.newbyteorder("=") for a in map(np.asarray, (x, weight, *([] if bias is None else [bias])))))
+    work = np.float32 if dtype == np.float16 else dtype
+    layout = image_layout("conv2d", x.shape, data_format, (3, 4))
+    n, c, h, w = layout.sizes(x.shape)
+    images = x.reshape(n, h, w, c).transpose(0, 3, 1, 2) if layout.channels_last else x.reshape(n, c, h, w)
+    view = window("conv2d", (h, w), weight.shape[2:], stride, padding, dilation)
+    padded = np.pad(images.astype(work), [(0, 0), (0, 0), *view.padding])
+    o = weight.shape[0]
+    inputs = padded.reshape(n, groups, c // groups, *view.padded)
+    filters = weight.astype(work).reshape(groups, o // groups, c // groups, view.taps)
+    y = np.zeros((n, groups, o // groups, *view.output), work)
+    with np.errstate(all="ignore"):
+        for tap, taken in enumerate(tap_slices(view)):
+            y += np.einsum("ngchw,goc->ngohw", inputs[(..., *taken)], filters[..., tap])
+    y = y.reshape(n, o, *view.output)
+    with np.errstate(over="ignore"):
+        y = y.astype(dtype)
+        if bias is not None:
+            y = y + np.asarray(bias).astype(dtype)[:, None, None]
+    moved = y.transpose(0, 2, 3, 1) if layout.channels_last else y
+    return write(moved.reshape(layout.shape(n, o, *view.output)), out)

@@ -1,0 +1,214 @@
+"""The plain-NumPy meaning of :mod:`fastconv.xnor`."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv._arguments import ImageLayout, Window, float_result, image_layout, normalize_axis, window
+from fastconv.packed import PackedFilters, PackedSigns, Threshold
+from fastconv.reference._out import write
+from fastconv.reference.bits import pack_signs, packbits64
+from fastconv.reference.patches import tap_slices
+
+
+def xnor_matmul(a: Any, b: Any, /, *, out: Any = None) -> Any:
+    left, right = signs(a), signs(b)
+    if isinstance(b, PackedSigns) and right.ndim > 1:
+        right = np.swapaxes(right, -1, -2)
+    return write(left.astype(np.int32) @ right.astype(np.int32), out)
+
+
+def xnor_linear(
+    x: Any, weight: Any, bias: Any = None, *, scale: Any = None, threshold: Any = None, out: Any = None
+) -> Any:
+    if isinstance(weight, PackedFilters):
+        rows, magnitudes = signs(weight)[:, :, 0, 0], weight.alpha
+    else:
+        rows = signs(weight)
+        magnitudes = None if isinstance(weight, PackedSigns) else mean_magnitude(np.asarray(weight))
+    y = signs(x).astype(np.int32) @ rows.T.astype(np.int32)
+    if isinstance(scale, str) and scale == "xnor":
+        row_scale = np.abs(real(x).astype(np.float64)).mean(axis=-1, keepdims=True) if y.size else 1
+        scale = magnitudes * np.asarray(row_scale).astype(result_dtype(x))
+    elif isinstance(scale, str):
+        scale = magnitudes
+    return finish(y, x, scale, bias, threshold, out)
+
+
+def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
+    weight = np.asarray(weight)
+    packed = pack_signs(weight, axis=1, zero=zero)
+    return PackedFilters(packed.words, packed.length, mean_magnitude(weight))
+
+
+def xnor_conv2d(
+    x: Any,
+    weight: Any,
+    /,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    pad_value: int = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    scale: Any = None,
+    bias: Any = None,
+    threshold: Any = None,
+    data_format: str = "NCHW",
+    out: Any = None,
+) -> Any:
+    packed = isinstance(x, PackedSigns)
+    image = signs(x)
+    source = image_layout("xnor_conv2d", image.shape, "NHWC" if packed else data_format, (2, 4))
+    kernel = signs(weight)
+    if kernel.ndim == 2:
+        kernel = kernel[None, None]
+    w = window("xnor_conv2d", source.sizes(image.shape)[2:], kernel.shape[2:], stride, padding, dilation)
+    padded = np.pad(nchw(image, source), [(0, 0), (0, 0), *w.padding], constant_values=pad_value)
+    n, c = padded.shape[:2]
+    o = kernel.shape[0]
+    inputs = padded.reshape(n, groups, c // groups, *w.padded).astype(np.int32)
+    filters = kernel.reshape(groups, o // groups, c // groups, w.taps).astype(np.int32)
+    y = np.zeros((n, groups, o // groups, *w.output), np.int32)
+    for tap, taken in enumerate(tap_slices(w)):
+        y += np.einsum("ngchw,goc->ngohw", inputs[(..., *taken)], filters[..., tap])
+    y = y.reshape(n, o, *w.output).transpose(0, 2, 3, 1)  # filters last, as scale and threshold want them
+
+    if isinstance(scale, str):
+        by_window = scale == "xnor"
+        alpha = weight.alpha if isinstance(weight, PackedFilters) else mean_magnitude(np.asarray(weight).reshape(kernel.shape))
+        scale = alpha.astype(result_dtype(x))
+        if by_window:
+            k = window_means(nchw(real(x), source), w, groups).astype(result_dtype(x))
+            scale = scale * np.repeat(k, o // groups, axis=1).transpose(0, 2, 3, 1)
+    layout = ImageLayout(source.rank, data_format == "NHWC")
+    if threshold is not None:
+        logical = ImageLayout(max(source.rank, 3), True).shape(n, o, *w.output)
+        return finish(y.reshape(logical), x, scale, bias, threshold, out)
+    values = finish(y, x, scale, bias, None, None)
+    moved = values if layout.channels_last else values.transpose(0, 3, 1, 2)
+    return write(moved.reshape(layout.shape(n, o, *w.output)), out)
+
+
+def activation_scale(
+    x: Any,
+    kernel_size: Any,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    data_format: str = "NCHW",
+) -> Any:
+    x = np.asarray(x)
+    layout = image_layout("activation_scale", x.shape, data_format, (2, 4))
+    w = window("activation_scale", layout.sizes(x.shape)[2:], kernel_size, stride, padding, dilation)
+    k = window_means(nchw(real(x), layout), w, groups).astype(float_result(x.dtype))
+    moved = k.transpose(0, 2, 3, 1) if layout.channels_last else k
+    return write(moved.reshape(layout.shape(k.shape[0], groups, *w.output)), None)
+
+
+def fold_batchnorm(
+    gamma: Any,
+    beta: Any,
+    mean: Any,
+    var: Any,
+    eps: float = 1e-5,
+    *,
+    alpha: Any = None,
+    bias: Any = None,
+    n: int,
+) -> Threshold:
+    """Look at every integer y: the bit is the same on either side of one step at most."""
+    gamma, beta, mean, var = (np.asarray(p, np.float32) for p in (gamma, beta, mean, var))
+    alpha, bias = (np.asarray(p, np.float32) for p in (1 if alpha is None else alpha, 0 if bias is None else bias))
+    y = np.arange(-n, n + 1, dtype=np.float32)[:, None]
+    slope = gamma * (np.float32(1) / np.sqrt(var + np.float32(eps)))
+    bit = (alpha * y + bias) * slope + (beta - mean * slope) >= 0
+    rises, falls = bit[-1] & ~bit[0], bit[0] & ~bit[-1]
+    step = (bit != bit[0]).argmax(axis=0) - n
+    tau = np.where(rises | falls, step, np.iinfo(np.int32).min)
+    return Threshold(tau.astype(np.int32), ~bit[-1])
+
+
+def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: Any = 0) -> PackedSigns:
+    image = signs(x)
+    layout = image_layout("binary_max_pool2d", image.shape, "NHWC", (3, 4))
+    n, c, *size = layout.sizes(image.shape)
+    w = window("binary_max_pool2d", (size[0], size[1]), kernel_size, kernel_size if stride is None else stride, padding, 1)
+    padded = np.pad(nchw(image, layout), [(0, 0), (0, 0), *w.padding], constant_values=-1)
+    largest = np.max([padded[(..., *taken)] for taken in tap_slices(w)], axis=0)
+    return pack_signs(largest.transpose(0, 2, 3, 1).reshape(layout.shape(n, c, *w.output)))
+
+
+def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Any, PackedSigns]]:
+    rest = real(x).astype(result_dtype(x))
+    others = None if axis is None else tuple(d for d in range(rest.ndim) if d != normalize_axis("", axis, rest.ndim))
+    terms = []
+    for _ in range(bits):
+        mean = np.abs(rest).mean(axis=others, dtype=np.float64, keepdims=True) if rest.size else np.zeros((1,) * rest.ndim)
+        scale = mean.astype(rest.dtype)
+        terms.append((scale.reshape(() if axis is None else -1), pack_signs(rest)))
+        rest = rest - scale * np.where(rest >= 0, 1, -1).astype(rest.dtype)
+    return terms
+
+
+def signs(x: Any) -> Any:
+    """+1 and -1 as int8, whatever ``x`` holds them in."""
+    if isinstance(x, PackedSigns):
+        return x.unpack()
+    if isinstance(x, PackedFilters):
+        return PackedSigns(x.words, x.channels).unpack().transpose(0, 3, 1, 2)
+    return np.where(real(x) >= 0, np.int8(1), np.int8(-1))
+
+
+def real(x: Any) -> Any:
+    """``x`` as numbers: bool is +1 and -1."""
+    x = np.asarray(x)
+    return np.where(x, np.int8(1), np.int8(-1)) if x.dtype == np.bool_ else x
+
+
+def result_dtype(x: Any) -> Any:
+    return np.dtype(np.float32) if isinstance(x, PackedSigns) else float_result(np.asarray(x).dtype)
+
+
+def nchw(x: Any, layout: ImageLayout) -> Any:
+    n, c, h, w = layout.sizes(x.shape)
+    if layout.channels_last and layout.rank > 2:
+        return x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+    return x.reshape(n, c, h, w)
+
+
+def mean_magnitude(weight: Any) -> Any:
+    """alpha: mean(abs) of each filter (0 for a filter without weights)."""
+    totals = np.abs(real(weight).astype(np.float64)).sum(axis=tuple(range(1, weight.ndim)))
+    with np.errstate(over="ignore"):
+        return (totals / max(prod(weight.shape[1:]), 1)).astype(np.float32)
+
+
+def window_means(image: Any, w: Window, groups: int) -> Any:
+    """Mean of abs(image) (N, C, H, W) under each window and over the channels of each group."""
+    n, c = image.shape[:2]
+    magnitude = np.abs(image.astype(np.float64)).reshape(n, groups, c // groups, *w.size).sum(axis=2)
+    padded = np.pad(magnitude, [(0, 0), (0, 0), *w.padding])
+    return sum(padded[(..., *taken)] for taken in tap_slices(w)) / max(w.taps * (c // groups), 1)
+
+
+def finish(y: Any, x: Any, scale: Any, bias: Any, threshold: Any, out: Any) -> Any:
+    """scale * y + bias with filters along the last axis, or the signs of y >= tau."""
+    if threshold is not None:
+        bits = (y >= threshold.tau) ^ threshold.flip
+        return PackedSigns(write(packbits64(bits), out), y.shape[-1])
+    if scale is None and bias is None:
+        return write(y.astype(np.int32), out)
+    dtype = result_dtype(x)
+    values = y.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if scale is not None:
+            values = values * np.asarray(scale).astype(dtype)
+        if bias is not None:
+            values = values + np.asarray(bias).astype(dtype)
+    return write(values, out)

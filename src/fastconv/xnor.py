@@ -1,0 +1,580 @@
+"""XNOR: products, convolutions and pooling of signs, 64 to a word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv._arguments import (
+    INT32_MAX,
+    Epilogue,
+    ImageLayout,
+    Pair,
+    broadcast_shapes,
+    check_groups,
+    check_out,
+    check_real,
+    choice,
+    float_result,
+    image_layout,
+    integer,
+    normalize_axis,
+    window,
+)
+from fastconv._dispatch import Array, backend_of
+from fastconv.packed import PackedFilters, PackedSigns, Threshold
+
+
+def xnor_matmul(a: Any, b: Any, /, *, out: Array | None = None) -> Array:
+    """Matrix product of signs: ``sign(a) @ sign(b)``, where sign(v) is +1 if v >= 0, else -1.
+
+    Parameters
+    ----------
+    a : real array, shape (..., m, k) or (k,), or PackedSigns of that logical shape
+    b : real array, shape (..., k, n) or (k,), or PackedSigns packed along k
+        That is ``pack_signs(b, axis=-2)``, of logical shape (..., n, k).
+    out : array of int32, optional
+        Of the result's shape.
+
+    Returns
+    -------
+    array of int32, shape (..., m, n)
+        1-D operands as in :func:`numpy.matmul`; leading dimensions broadcast.
+
+    Raises
+    ------
+    TypeError
+        For complex operands.
+    ValueError
+        If the shapes do not fit, or k >= 2**31.
+
+    Notes
+    -----
+    n - 2 popcount(a xor b) is the product of n signs (XNOR-Net, Rastegari et al. 2016).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> xnor_matmul(np.array([[1.5, -2.0, 0.0]]), np.array([[-1.0], [-1.0], [3.0]]))
+    array([[1]], dtype=int32)
+    """
+    operation = "xnor_matmul"
+    backend = backend_of(operation, *_words_of(a, b), out)
+    a, b = _signs(operation, "a", a), _signs(operation, "b", b)
+    rank_a, rank_b = len(a.shape), len(b.shape)
+    if rank_a == 0 or rank_b == 0:
+        raise ValueError(f"{operation}: a and b must have at least 1 dimension, got a scalar")
+    k = a.shape[-1]
+    along = b.shape[-1] if isinstance(b, PackedSigns) or rank_b == 1 else b.shape[-2]
+    if k != along:
+        raise ValueError(f"{operation}: a has {k} columns and b has {along} rows; they must be equal")
+    _check_terms(operation, k)
+    batch = broadcast_shapes(operation, a.shape[:-2], b.shape[:-2])
+    n = () if rank_b == 1 else (b.shape[-2 if isinstance(b, PackedSigns) else -1],)
+    shape = (*batch, *a.shape[-2:-1], *n)
+    check_out(operation, out, shape, np.int32)
+    return backend.module("xnor").xnor_matmul(a, b, batch, shape, out)
+
+
+def xnor_linear(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    scale: Any = None,
+    threshold: Threshold | None = None,
+    out: Array | None = None,
+) -> Any:
+    """The binary linear layer: scale * (sign(x) @ sign(weight).T) + bias.
+
+    Parameters
+    ----------
+    x : real array or PackedSigns, shape (..., in)
+    weight : real array or PackedSigns, shape (out, in), or PackedFilters of shape (out, in, 1, 1)
+    bias : array, shape (out,), optional
+        Added after scaling.
+    scale : {"alpha", "xnor"} or array of shape (out,), optional
+        "alpha": mean(abs(weight)) of each output. "xnor": that times mean(abs(x)) of each row.
+    threshold : Threshold, optional
+        Return signs instead of numbers. Excludes ``scale`` and ``bias``.
+    out : array, optional
+        Of the result's shape and dtype; for ``threshold``, the words.
+
+    Returns
+    -------
+    array of int32, shape (..., out)
+        Or of float32 (float64 for float64 ``x``) with ``scale`` or ``bias``; or PackedSigns with
+        ``threshold``.
+
+    Raises
+    ------
+    TypeError
+        For complex operands, or a ``threshold`` that is not a Threshold.
+    ValueError
+        For shapes that do not fit, or a scale that needs magnitudes packing has dropped.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> xnor_linear(np.array([1.0, -3.0]), np.array([[0.5, 0.5], [1.0, -1.0]]), scale="alpha")
+    array([0., 2.], dtype=float32)
+    """
+    operation = "xnor_linear"
+    backend = backend_of(operation, *_words_of(x, weight), bias, out)
+    x = _signs(operation, "x", x)
+    if isinstance(weight, PackedFilters):
+        if weight.shape[2:] != (1, 1):
+            raise ValueError(f"{operation}: weight must have shape (out, in, 1, 1), got {weight.shape}")
+        rows = weight.shape[:2]
+    else:
+        weight = _signs(operation, "weight", weight)
+        rows = weight.shape
+    if len(rows) != 2:
+        raise ValueError(f"{operation}: weight must have shape (out, in), got {rows}")
+    if len(x.shape) == 0 or x.shape[-1] != rows[1]:
+        raise ValueError(f"{operation}: x must have shape (..., {rows[1]}) for weight {rows}, got {x.shape}")
+    _check_terms(operation, rows[1])
+    epilogue = _epilogue(operation, x, weight, rows[0], scale, bias, threshold)
+    shape = (*x.shape[:-1], rows[0])
+    _check_result(operation, out, shape, shape, epilogue)
+    return backend.module("xnor").xnor_linear(x, weight, rows[0], epilogue, shape, out)
+
+
+def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
+    """Pack the signs of convolution filters once, for use by every call.
+
+    Parameters
+    ----------
+    weight : real array, shape (O, C / groups, kh, kw)
+    zero : {1, -1}
+        The sign of 0.
+
+    Returns
+    -------
+    PackedFilters
+        With ``alpha`` = mean(abs(weight)) of each filter.
+
+    Raises
+    ------
+    TypeError
+        For complex weights.
+    ValueError
+        For another number of dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> filters = pack_filters(np.array([-1.0, 3.0]).reshape(1, 2, 1, 1))
+    >>> filters.words.ravel(), filters.alpha
+    (array([2], dtype=uint64), array([2.], dtype=float32))
+    """
+    operation = "pack_filters"
+    backend = backend_of(operation, weight)
+    weight = np.asarray(weight)
+    check_real(operation, "weight", weight)
+    if weight.ndim != 4:
+        raise ValueError(f"{operation}: weight must have shape (O, C / groups, kh, kw), got {weight.shape}")
+    choice(operation, "zero", zero, (1, -1))
+    words, alpha = backend.module("xnor").pack_filters(weight, zero)
+    return PackedFilters(words, weight.shape[1], alpha)
+
+
+def xnor_conv2d(
+    x: Any,
+    weight: Any,
+    /,
+    *,
+    stride: int | Pair = 1,
+    padding: Any = 0,
+    pad_value: int = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+    scale: Any = None,
+    bias: Any = None,
+    threshold: Threshold | None = None,
+    data_format: str = "NCHW",
+    out: Array | None = None,
+) -> Any:
+    """Binary convolution: the correlation of the signs of ``x`` with the signs of ``weight``.
+
+    Parameters
+    ----------
+    x : real array or PackedSigns
+        Shape (N, C, H, W) or (C, H, W), channels last with ``data_format="NHWC"``; or one image
+        (H, W); or PackedSigns of logical shape (N, H, W, C) or (H, W, C), as
+        ``pack_signs(x, axis=-3)`` gives.
+    weight : real array or PackedFilters, shape (O, C / groups, kh, kw)
+        For one image (H, W), a real array (kh, kw) will do.
+    stride, dilation : int or (rows, columns)
+    padding : int, (rows, columns), ((top, bottom), (left, right)), "valid" or "same"
+        "same" gives ceil(H / stride) rows, the odd one at the bottom.
+    pad_value : {0, 1, -1}
+        What lies outside: nothing (exactly: those taps do not count), or a sign.
+    groups : int
+        Divides C and O.
+    scale : {"alpha", "xnor"} or array of shape (O,), optional
+        "alpha": mean(abs(weight)) of each filter. "xnor": that times :func:`activation_scale`.
+    bias : array, shape (O,), optional
+        Added after scaling.
+    threshold : Threshold, optional
+        Return signs instead of numbers, with no float in between. Excludes ``scale`` and ``bias``.
+    data_format : {"NCHW", "NHWC"}
+        Of ``x``, unless it is packed, and of the result.
+    out : array, optional
+        Of the result's shape and dtype; for ``threshold``, the words.
+
+    Returns
+    -------
+    array of int32, shape (N, O, Ho, Wo), (N, Ho, Wo, O), or without N, or (Ho, Wo) for one image
+        scale * y + bias in float32 (float64 for float64 ``x``) if either is given. With
+        ``threshold``, PackedSigns of logical shape (N, Ho, Wo, O).
+
+    Raises
+    ------
+    TypeError
+        For complex operands, or a ``threshold`` that is not a Threshold.
+    ValueError
+        For shapes that do not fit, or a scale that needs magnitudes packing has dropped.
+
+    Notes
+    -----
+    The sign of v is +1 if v >= 0, else -1. XNOR-Net: Rastegari et al. 2016, equation 11.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> xnor_conv2d(np.ones((1, 2, 3, 3)), -np.ones((1, 2, 3, 3)), padding=1)
+    array([[[[ -8, -12,  -8],
+             [-12, -18, -12],
+             [ -8, -12,  -8]]]], dtype=int32)
+    """
+    operation = "xnor_conv2d"
+    backend = backend_of(operation, *_words_of(x, weight), bias, out)
+    x = _signs(operation, "x", x)
+    packed = isinstance(x, PackedSigns)
+    choice(operation, "data_format", data_format, ("NCHW", "NHWC"))
+    source = image_layout(operation, x.shape, "NHWC" if packed else data_format, (3 if packed else 2, 4))
+    n, c, h, w = source.sizes(x.shape)
+    if not isinstance(weight, PackedFilters):
+        weight = np.asarray(weight)
+        check_real(operation, "weight", weight)
+        if source.rank == 2 and weight.ndim == 2:
+            weight = weight[None, None]
+        if weight.ndim != 4:
+            raise ValueError(
+                f"{operation}: weight must have shape (O, C / groups, kh, kw), got {weight.shape}"
+            )
+    filters, channels = weight.shape[:2]
+    if source.rank == 2 and filters != 1:
+        raise ValueError(f"{operation}: one image (H, W) takes one filter, got {filters}; use (1, H, W)")
+    groups = check_groups(operation, groups, c, weight.shape)
+    pad_value = integer(operation, "pad_value", pad_value, -1)
+    choice(operation, "pad_value", pad_value, (0, 1, -1))
+    geometry = window(operation, (h, w), weight.shape[2:], stride, padding, dilation)
+    _check_terms(operation, channels * geometry.taps)
+    epilogue = _epilogue(operation, x, weight, filters, scale, bias, threshold)
+    layout = ImageLayout(source.rank, data_format == "NHWC")
+    shape = layout.shape(n, filters, *geometry.output)
+    logical = ImageLayout(max(source.rank, 3), True).shape(n, filters, *geometry.output)
+    _check_result(operation, out, shape, logical, epilogue)
+    return backend.module("xnor").xnor_conv2d(
+        x, weight, geometry, groups, pad_value, epilogue, source, layout, out
+    )
+
+
+def activation_scale(
+    x: Any,
+    kernel_size: int | Pair,
+    *,
+    stride: int | Pair = 1,
+    padding: Any = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+    data_format: str = "NCHW",
+) -> Array:
+    """K of XNOR-Net: the mean of abs(x) under each window, over all channels of a group.
+
+    Parameters
+    ----------
+    x : real array, shape (N, C, H, W) or (C, H, W), channels last with "NHWC", or (H, W)
+        bool counts as signs, so abs(x) is 1.
+    kernel_size, stride, dilation : int or (rows, columns)
+    padding : int, (rows, columns), ((top, bottom), (left, right)), "valid" or "same"
+        Zeros around the image, which count in the mean.
+    groups : int
+    data_format : {"NCHW", "NHWC"}
+
+    Returns
+    -------
+    array of float32 (float64 for float64 ``x``), shape (N, groups, Ho, Wo)
+        In the axis order of ``x``; (Ho, Wo) for one image.
+
+    Raises
+    ------
+    TypeError
+        For complex or packed ``x``.
+    ValueError
+        For shapes that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> activation_scale(np.array([[1.0, -3.0]]), (1, 2))
+    array([[2.]])
+    """
+    operation = "activation_scale"
+    backend = backend_of(operation, x)
+    x = np.asarray(x)
+    check_real(operation, "x", x)
+    layout = image_layout(operation, x.shape, data_format, (2, 4))
+    n, c, h, w = layout.sizes(x.shape)
+    groups = integer(operation, "groups", groups, 1)
+    if c % groups:
+        raise ValueError(f"{operation}: groups {groups} must divide the {c} channels")
+    geometry = window(operation, (h, w), kernel_size, stride, padding, dilation)
+    shape = layout.shape(n, groups, *geometry.output)
+    check_out(operation, None, shape, float_result(x.dtype))
+    return backend.module("xnor").activation_scale(x, geometry, groups, layout, shape)
+
+
+def fold_batchnorm(
+    gamma: Any,
+    beta: Any,
+    mean: Any,
+    var: Any,
+    eps: float = 1e-5,
+    *,
+    alpha: Any = None,
+    bias: Any = None,
+    n: int,
+) -> Threshold:
+    """Fold scale, bias, batch normalization and sign into one integer comparison a channel.
+
+    Parameters
+    ----------
+    gamma, beta, mean, var : arrays, shape (O,)
+        The layer's parameters and running statistics.
+    eps : float
+    alpha, bias : array of shape (O,) or scalar, optional
+        What the integers are multiplied by, and what is added, before normalization.
+    n : int
+        The largest abs(y): channels times taps of the convolution before.
+
+    Returns
+    -------
+    Threshold
+        Its bit equals ``BN(alpha * y + bias) >= 0`` for every integer y in [-n, n], evaluated in
+        float32 as t = alpha * y + bias, s = gamma * (1 / sqrt(var + eps)), BN = t * s + (beta - mean * s),
+        rounded after each operation. Negative and zero gamma included.
+
+    Raises
+    ------
+    TypeError
+        For parameters that are not real.
+    ValueError
+        For shapes that differ, NaN or infinite parameters, negative variances, or a chain that
+        overflows float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> threshold = fold_batchnorm([1.0, -1.0], [0.0, 0.0], [2.5, 2.5], [1.0, 1.0], n=9)
+    >>> threshold.tau, threshold.flip
+    (array([3, 3], dtype=int32), array([False,  True]))
+    """
+    operation = "fold_batchnorm"
+    given = {"gamma": gamma, "beta": beta, "mean": mean, "var": var}
+    given |= {"alpha": 1.0 if alpha is None else alpha, "bias": 0.0 if bias is None else bias}
+    backend = backend_of(operation, *given.values())
+    parameters = {}
+    for name, value in given.items():
+        parameter = np.asarray(value)
+        check_real(operation, name, parameter)
+        if parameter.ndim > 1 or (parameter.ndim == 0 and name not in ("alpha", "bias")):
+            raise ValueError(f"{operation}: {name} must have shape (O,), got {parameter.shape}")
+        if not np.isfinite(parameter).all():
+            raise ValueError(f"{operation}: {name} must be finite, got NaN or infinity")
+        parameters[name] = parameter.astype(np.float32)
+    shapes = {name: parameter.shape for name, parameter in parameters.items() if parameter.ndim}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{operation}: parameters must all have the same shape (O,), got {shapes}")
+    if not (np.isfinite(eps) and eps >= 0) or (parameters["var"] + np.float32(eps) <= 0).any():
+        raise ValueError(f"{operation}: var + eps must be positive and eps not negative, got eps={eps}")
+    n = integer(operation, "n", n, 0)
+    _check_terms(operation, n)
+    tau, flip = backend.module("xnor").fold_batchnorm(**parameters, eps=np.float32(eps), n=n)
+    return Threshold(tau, flip)
+
+
+def binary_max_pool2d(
+    x: PackedSigns,
+    kernel_size: int | Pair,
+    *,
+    stride: int | Pair | None = None,
+    padding: Any = 0,
+) -> PackedSigns:
+    """Max-pooling of signs: the OR of their bits.
+
+    Parameters
+    ----------
+    x : PackedSigns, logical shape (N, H, W, C) or (H, W, C)
+    kernel_size : int or (rows, columns)
+    stride : int or (rows, columns), optional
+        ``kernel_size`` by default.
+    padding : int, (rows, columns), ((top, bottom), (left, right)), "valid" or "same"
+        What lies outside counts as -1.
+
+    Returns
+    -------
+    PackedSigns, logical shape (N, Ho, Wo, C)
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not packed.
+    ValueError
+        If the window does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import pack_signs
+    >>> pooled = binary_max_pool2d(pack_signs(np.array([[[-1.0], [2.0]]])), (1, 2))
+    >>> pooled.unpack()
+    array([[[1]]], dtype=int8)
+    """
+    operation = "binary_max_pool2d"
+    if not isinstance(x, PackedSigns):
+        raise TypeError(f"{operation}: x must be PackedSigns (see pack_signs), got {type(x).__name__}")
+    backend = backend_of(operation, x.words)
+    layout = image_layout(operation, x.shape, "NHWC", (3, 4))
+    n, c, h, w = layout.sizes(x.shape)
+    geometry = window(operation, (h, w), kernel_size, kernel_size if stride is None else stride, padding, 1)
+    words = backend.module("xnor").binary_max_pool2d(x.words, geometry, layout.shape(n, c, *geometry.output))
+    return PackedSigns(words, c)
+
+
+def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Array, PackedSigns]]:
+    """Approximate ``x`` by ``bits`` scaled sign tensors, each of what the ones before left over.
+
+    Parameters
+    ----------
+    x : real array, shape (..., n)
+    bits : int
+        Number of terms, at least 1.
+    axis : int, optional
+        One scale per index of this axis; by default one for the whole array.
+
+    Returns
+    -------
+    list of (scale, PackedSigns)
+        ``x`` is about sum(scale * signs). Scales are float32 (float64 for float64 ``x``), of shape ()
+        or (x.shape[axis],); signs are packed along the last axis.
+
+    Raises
+    ------
+    TypeError
+        For complex ``x``.
+    ValueError
+        For ``bits`` below 1 or an axis out of bounds.
+
+    Notes
+    -----
+    r = x; then repeatedly: scale = mean(abs(r)), summed in float64; signs = sign(r);
+    r = r - scale * signs. The scheme of CNTK's multi-bit binary convolution.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> for scale, signs in binarize_residual(np.array([1.0, -3.0]), 2):
+    ...     print(scale, signs.unpack())
+    2.0 [ 1 -1]
+    1.0 [-1 -1]
+    """
+    operation = "binarize_residual"
+    backend = backend_of(operation, x)
+    x = np.asarray(x)
+    check_real(operation, "x", x)
+    if x.ndim == 0:
+        raise ValueError(f"{operation}: x must have at least 1 dimension, got a scalar")
+    bits = integer(operation, "bits", bits, 1)
+    axis = None if axis is None else normalize_axis(operation, axis, x.ndim)
+    terms = backend.module("xnor").binarize_residual(x, bits, axis)
+    return [(scale, PackedSigns(words, x.shape[-1])) for scale, words in terms]
+
+
+def _words_of(*operands: Any) -> list[Any]:
+    """What decides the namespace of packed operands: their words."""
+    return [o.words if isinstance(o, (PackedSigns, PackedFilters)) else o for o in operands]
+
+
+def _signs(operation: str, name: str, value: Any) -> Any:
+    """``value`` as PackedSigns or a real array."""
+    if isinstance(value, PackedSigns):
+        return value
+    if isinstance(value, PackedFilters):
+        raise TypeError(f"{operation}: {name} must be a real array or PackedSigns, got PackedFilters")
+    array = np.asarray(value)
+    check_real(operation, name, array)
+    return array
+
+
+def _check_terms(operation: str, terms: int) -> None:
+    if terms > INT32_MAX:
+        raise ValueError(f"{operation}: a dot product may have at most {INT32_MAX} terms, got {terms}")
+
+
+def _check_result(
+    operation: str, out: Any, shape: tuple[int, ...], logical: tuple[int, ...], epilogue: Epilogue
+) -> None:
+    if epilogue.threshold is not None:
+        check_out(operation, out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64)
+    else:
+        check_out(operation, out, shape, epilogue.dtype)
+
+
+def _epilogue(
+    operation: str, x: Any, weight: Any, filters: int, scale: Any, bias: Any, threshold: Any
+) -> Epilogue:
+    """Check what happens to the integers, and bring its arrays to the result's dtype."""
+    dtype = np.dtype(np.float32) if isinstance(x, PackedSigns) else float_result(x.dtype)
+    if threshold is not None:
+        if not isinstance(threshold, Threshold):
+            raise TypeError(f"{operation}: threshold must be a Threshold, got {type(threshold).__name__}")
+        if scale is not None or bias is not None:
+            raise ValueError(
+                f"{operation}: threshold excludes scale and bias; fold them into it with fold_batchnorm"
+            )
+        if threshold.tau.shape != (filters,):
+            raise ValueError(
+                f"{operation}: threshold must have {filters} channels, got {threshold.tau.shape[0]}"
+            )
+        return Epilogue(np.dtype(np.uint64), None, False, None, threshold)
+    if scale is None and bias is None:
+        return Epilogue(np.dtype(np.int32), None, False, None, None)
+    by_window = isinstance(scale, str) and scale == "xnor"
+    if isinstance(scale, str):
+        choice(operation, "scale", scale, ("alpha", "xnor"))
+        if isinstance(weight, PackedSigns):
+            raise ValueError(
+                f"{operation}: scale {scale!r} needs the weight's magnitudes, which PackedSigns has dropped"
+            )
+        if by_window and isinstance(x, PackedSigns):
+            raise ValueError(
+                f"{operation}: scale 'xnor' needs the magnitudes of x, which PackedSigns has dropped"
+            )
+    elif scale is not None:
+        scale = _per_filter(operation, "scale", scale, filters, dtype)
+    if bias is not None:
+        bias = _per_filter(operation, "bias", bias, filters, dtype)
+    return Epilogue(dtype, "alpha" if by_window else scale, by_window, bias, None)
+
+
+def _per_filter(operation: str, name: str, value: Any, filters: int, dtype: np.dtype[Any]) -> Array:
+    array = np.asarray(value)
+    check_real(operation, name, array)
+    if array.shape != (filters,):
+        raise ValueError(f"{operation}: {name} must have shape ({filters},), got {array.shape}")
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
