@@ -22,6 +22,15 @@ def native(x: Array) -> Array:
     return view
 
 
+def signed(x: Array) -> tuple[Array, bool]:
+    """An array with the signs of ``x``, and whether its zeros are -1: ``x`` itself in the dtypes that
+    kernels are compiled for, a mask as uint8 otherwise."""
+    if x.dtype.newbyteorder("=") in (np.float32, np.float64, np.int8):
+        return x, False
+    mask = x if x.dtype == np.bool_ else x >= 0
+    return mask.view(np.uint8), True
+
+
 def computable(x: Array) -> Array:
     """:func:`native` in a dtype numba has: float16 as float32, bool as uint8."""
     if x.dtype == np.float16:

@@ -74,18 +74,17 @@ def unpackbits64(words: Array, axis: int, count: int, bitorder: str, out: Array 
 
 
 def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
-    bound = _scalar_bound(x, threshold)
     strict = zero == -1
+    bound = _scalar_bound(x, threshold)
     if bound is None:
         values = x.astype(np.int8) * np.int8(2) - np.int8(1) if x.dtype == np.bool_ else x
-        x, bound, strict = (values > threshold) if strict else (values >= threshold), np.uint8(0), True
-    elif x.dtype == np.bool_:
-        strict = True
+        mask = values > threshold if strict else values >= threshold
+        x, bound, strict = mask.view(np.uint8), 0, True
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     words = np.empty((*shape, -(-x.shape[axis] // 64)), np.uint64)
     if words.size:
         outer, inner = prod(x.shape[:axis]), prod(x.shape[axis + 1 :])
-        planes = computable(x).reshape(outer, -1, inner)
+        planes = native(x).reshape(outer, -1, inner)
         bound = planes.dtype.type(bound)
         if inner == 1:
             _pack_rows(planes.reshape(outer, -1), bound, strict, False, words.reshape(-1))
@@ -113,16 +112,14 @@ def hamming_distance(a: Array, b: Array, batch: tuple[int, ...]) -> Array:
 
 
 def _scalar_bound(x: Array, threshold: Any) -> Any:
-    """``threshold`` as a scalar that compares in the dtype of ``x`` as NumPy compares them, else None."""
-    if np.ndim(threshold) > 0:
+    """``threshold`` as a scalar that the kernels can compare ``x`` with just as NumPy would, else None."""
+    if x.dtype.newbyteorder("=") not in (np.float32, np.float64, np.int8) or np.ndim(threshold) > 0:
         return None
-    if np.result_type(x, threshold) != x.dtype and threshold != 0:
+    if threshold == 0:
+        return 0
+    if x.dtype == np.int8 and not (isinstance(threshold, (int, np.int8)) and -128 <= threshold <= 127):
         return None
-    if x.dtype == np.bool_:
-        return 0 if threshold == 0 else None
-    if x.dtype.kind in "iu" and not np.iinfo(x.dtype).min <= threshold <= np.iinfo(x.dtype).max:
-        return None
-    return x.dtype.type(threshold)
+    return threshold if np.result_type(x, threshold) == x.dtype.newbyteorder("=") else None
 
 
 def _pieces(length: int, rows: int) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastconv._arguments import Epilogue, ImageLayout, Window
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, computable, deliver, flat_memory, native, result
+from fastconv.cpu._arrays import Array, deliver, flat_memory, native, result, signed
 from fastconv.cpu._binary import (
     INTEGERS,
     PIXEL_BLOCK,
@@ -269,8 +269,8 @@ def _multiply_few(
     target: Array,
 ) -> None:
     """The same from ``image`` (N, C, H, W) itself, lanes running over pixels."""
-    values, strict = computable(image) if image.dtype == np.float16 else image, image.dtype == np.bool_
-    flat, origin, steps = flat_memory(values.view(np.uint8) if strict else values)
+    values, strict = signed(image)
+    flat, origin, steps = flat_memory(values)
     signs = filters.derived(
         "signs", lambda: native(PackedSigns(filters.words, filters.channels).unpack().transpose(0, 3, 1, 2))
     )
@@ -390,8 +390,10 @@ def _as_nchw(x: Array, layout: ImageLayout) -> Array:
 
 def _means(image: Array, geometry: Window, groups: int, means: Array) -> None:
     """means (N, groups, L) = mean(abs) of ``image`` (N, C, H, W) under each window."""
-    values = np.where(image, np.int8(1), np.int8(-1)) if image.dtype == np.bool_ else image
-    flat, origin, steps = flat_memory(computable(values) if image.dtype == np.float16 else values)
+    if image.dtype == np.bool_:
+        image = np.broadcast_to(np.float64(1), image.shape)
+    values = image if image.dtype.kind == "f" and image.itemsize > 2 else image.astype(np.float64)
+    flat, origin, steps = flat_memory(values)
     window_means(
         flat,
         np.array([origin, *steps]),
@@ -423,9 +425,7 @@ def _padded_words(
     words = allocate((n, groups, height, width, depth), np.uint64)
     if not words.size:
         return words
-    image = _as_nchw(x, layout)
-    strict = image.dtype == np.bool_
-    image = image.view(np.uint8) if strict else computable(image) if image.dtype == np.float16 else image
+    image, strict = signed(_as_nchw(x, layout))
     flat, origin, steps = flat_memory(image)
     if 1 not in (steps[1], steps[3]):
         flat, origin, steps = flat_memory(native(image))
