@@ -90,7 +90,7 @@ def check_real(operation: str, name: str, array: Any) -> None:
 
 def float_result(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """float64 for float64, float32 for everything else: the type of scaled binary results."""
-    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
+    return np.dtype(np.float64 if dtype.newbyteorder("=") == np.float64 else np.float32)
 
 
 class ImageLayout(NamedTuple):

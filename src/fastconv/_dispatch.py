@@ -18,77 +18,71 @@ Array = Any
 class Backend:
     """What fastconv knows about one array library.
 
-    ``package`` holds the implementation (modules ``bits``, ``correlation``, ``patches``, ``xnor``);
-    None where there is none yet. ``conversion`` turns an array ``x`` of this library into a NumPy one.
+    ``package`` holds the implementation (modules ``bits``, ``correlation``, ``patches``, ``xnor``), if
+    there is one. ``conversion`` turns an array ``x`` of this library into a NumPy one.
     """
 
     namespace: str
     package: str | None
     conversion: str
+    support: str = "not supported"
 
     def module(self, noun: str) -> ModuleType:
         return importlib.import_module(f"{self.package}.{noun}")
 
 
+NUMPY = Backend("numpy", "fastconv.cpu", "x", "supported")
 BACKENDS = {
     backend.namespace: backend
     for backend in (
-        Backend("numpy", "fastconv.cpu", "x"),
-        Backend("cupy", None, "cupy.asnumpy(x)"),
-        Backend("torch", None, "x.detach().cpu().numpy()"),
-        Backend("dask.array", None, "x.compute()"),
+        NUMPY,
+        Backend("cupy", None, "cupy.asnumpy(x)", "not supported yet"),
+        Backend("torch", None, "x.detach().cpu().numpy()", "not supported yet"),
+        Backend("dask.array", None, "x.compute()", "not supported yet"),
         Backend("jax.numpy", None, "numpy.asarray(x)"),
         Backend("sparse", None, "x.todense()"),
         Backend("scipy.sparse", None, "x.toarray()"),
         Backend("numpy.ma", None, "x.filled(0)"),
     )
 }
-
-NUMPY = BACKENDS["numpy"]
-
-
-def supported_namespaces() -> list[str]:
-    """Names of the array libraries that have an implementation."""
-    return [name for name, backend in BACKENDS.items() if backend.package]
+# Where an operation wants an array, and our own types are no arrays.
+OWN_CONVERSIONS = {"fastconv.packed.PackedSigns": "x.unpack()", "fastconv.packed.PackedFilters": "x.words"}
 
 
 def backend_of(operation: str, *operands: object) -> Backend:
-    """The backend that all ``operands`` share.
+    """The backend that all ``operands`` share; TypeError for an unsupported one (in a sequence, too) or two.
 
-    None, Python scalars and nested sequences have no say; if nothing else is given, NumPy is meant.
-
-    Raises
-    ------
-    TypeError
-        For an unsupported array library, or operands of two libraries.
+    None, scalars and nested sequences have no say; if nothing else is given, NumPy is meant.
     """
-    found = NUMPY
-    first: object = None
+    found: Backend | None = None
     for operand in operands:
         if type(operand) is np.ndarray:
             backend = NUMPY
-        elif operand is None or isinstance(operand, (list, tuple, bool, int, float, complex, np.generic)):
+        elif isinstance(operand, (list, tuple)):
+            backend_of(operation, *(x for x in operand if isinstance(x, (list, tuple)) or hasattr(x, "dtype")))
+            continue
+        elif operand is None or isinstance(operand, (bool, int, float, complex, str, bytes, np.generic)):
             continue
         else:
             backend = _backend(operation, operand)
-        if first is not None and backend is not found:
+        if found is not None and backend is not found:
             raise TypeError(
                 f"{operation}: got arrays of both {found.namespace} and {backend.namespace}; "
-                "all arrays of one call must come from one library, because fastconv never copies "
-                f"between them silently. Convert one with {backend.conversion}."
+                "all arrays of one call must come from one library, because fastconv never copies between "
+                f"them silently. Convert one with {(found if backend is NUMPY else backend).conversion}."
             )
-        found, first = backend, operand
-    return found
+        found = backend
+    return found or NUMPY
 
 
 def _backend(operation: str, operand: object) -> Backend:
     name = _namespace_name(operand)
-    backend = BACKENDS.get(name)
-    if backend is None or backend.package is None:
-        conversion = backend.conversion if backend else "numpy.asarray(x)"
+    backend = BACKENDS.get(name) or Backend(name, None, OWN_CONVERSIONS.get(name, "numpy.asarray(x)"))
+    if backend.package is None:
+        supported = ", ".join(known.namespace for known in BACKENDS.values() if known.package)
         raise TypeError(
-            f"{operation}: arrays of {name} are not supported; supported: "
-            f"{', '.join(supported_namespaces())}. Convert with {conversion}."
+            f"{operation}: arrays of {name} are {backend.support}; supported: {supported}. "
+            f"Convert with {backend.conversion}."
         )
     return backend
 

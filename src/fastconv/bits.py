@@ -314,7 +314,7 @@ def _integers(operation: str, name: str, value: Any) -> Array:
 
 def _words(operation: str, name: str, value: Any) -> Array:
     array = np.asarray(value)
-    if array.dtype != np.uint64:
+    if array.dtype.newbyteorder("=") != np.uint64:
         raise TypeError(f"{operation}: {name} must be words of uint64, got dtype {array.dtype}")
     return array
 

@@ -12,7 +12,10 @@ import platform
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastconv._dispatch import Backend
 
 # Of the features that LLVM reports, those that decide how fast the kernels are.
 TELLING_FEATURES = (
@@ -172,16 +175,13 @@ def _cache_directory() -> str:
 def _namespaces() -> dict[str, dict[str, Any]]:
     from fastconv._dispatch import BACKENDS
 
-    return {
-        name: _support(name, backend.package is not None, backend.conversion)
-        for name, backend in BACKENDS.items()
-    }
+    return {name: _support(backend) for name, backend in BACKENDS.items()}
 
 
-def _support(namespace: str, implemented: bool, conversion: str) -> dict[str, Any]:
-    if not implemented:
-        return {"supported": False, "why": f"no implementation yet; convert with {conversion}"}
-    library = namespace.partition(".")[0]
+def _support(backend: Backend) -> dict[str, Any]:
+    if backend.package is None:
+        return {"supported": False, "why": f"{backend.support}; convert with {backend.conversion}"}
+    library = backend.namespace.partition(".")[0]
     if importlib.util.find_spec(library) is None:
         return {"supported": False, "why": f"{library} is not installed"}
     return {"supported": True, "why": ""}

@@ -119,8 +119,7 @@ class PackedFilters:
                 f"PackedFilters: words must have shape (O, kh, kw, {-(-self.channels // 64)}) "
                 f"for {self.channels} channels, got {self.words.shape}"
             )
-        if getattr(self.alpha, "dtype", None) != np.float32:
-            raise TypeError(f"PackedFilters: alpha must be an array of float32, got {self.alpha!r}")
+        _require_array("PackedFilters", "alpha", self.alpha, np.float32)
         if self.alpha.shape != (o,):
             raise ValueError(f"PackedFilters: alpha must have shape ({o},), got {self.alpha.shape}")
 
@@ -173,9 +172,8 @@ class Threshold:
 
     def __post_init__(self) -> None:
         backend_of("Threshold", self.tau, self.flip)
-        for name, value, dtype in (("tau", self.tau, np.int32), ("flip", self.flip, np.bool_)):
-            if getattr(value, "dtype", None) != dtype:
-                raise TypeError(f"Threshold: {name} must be an array of {np.dtype(dtype)}, got {value!r}")
+        _require_array("Threshold", "tau", self.tau, np.int32)
+        _require_array("Threshold", "flip", self.flip, np.bool_)
         if self.tau.ndim != 1 or self.tau.shape != self.flip.shape:
             raise ValueError(
                 "Threshold: tau and flip must both have shape (O,), "
@@ -186,9 +184,15 @@ class Threshold:
         return f"Threshold(channels={self.tau.shape[0]})"
 
 
-def _require_words(name: str, words: Any, ndim: int) -> None:
-    if getattr(words, "dtype", None) != np.uint64:
-        got = getattr(words, "dtype", type(words).__name__)
-        raise TypeError(f"{name}: words must be an array of uint64, got {got}")
+def _require_array(owner: str, name: str, value: Any, dtype: Any) -> None:
+    """Refuse all but arrays of ``dtype``, of either byte order."""
+    given = getattr(value, "dtype", None)
+    if given is None or given.newbyteorder("=") != dtype:
+        got = type(value).__name__ if given is None else given
+        raise TypeError(f"{owner}: {name} must be an array of {np.dtype(dtype)}, got {got}")
+
+
+def _require_words(owner: str, words: Any, ndim: int) -> None:
+    _require_array(owner, "words", words, np.uint64)
     if words.ndim < ndim:
-        raise ValueError(f"{name}: words must have at least {ndim} dimensions, got shape {words.shape}")
+        raise ValueError(f"{owner}: words must have at least {ndim} dimensions, got shape {words.shape}")

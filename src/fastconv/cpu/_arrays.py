@@ -33,9 +33,14 @@ def signed(x: Array) -> tuple[Array, bool]:
 
 def computable(x: Array) -> Array:
     """:func:`native` in a dtype numba has: float16 as float32, bool as uint8."""
-    if x.dtype == np.float16:
+    if x.dtype.newbyteorder("=") == np.float16:
         return native(x.astype(np.float32))
     return native(x.view(np.uint8) if x.dtype == np.bool_ else x)
+
+
+def stacked(x: Array, rank: int) -> Array:
+    """``x`` with all but its last ``rank`` dimensions flattened into one."""
+    return x.reshape(prod(x.shape[:-rank]), *x.shape[-rank:])
 
 
 def result(out: Array | None, shape: tuple[int, ...], dtype: Any, *inputs: Array) -> Array:

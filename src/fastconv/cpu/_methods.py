@@ -10,7 +10,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from fastconv._arguments import Filter
-from fastconv.cpu._arrays import Array, batch_index
+from fastconv.cpu._arrays import Array, batch_index, stacked
 from fastconv.cpu._threads import threads
 
 FFT_ERROR = 8.0
@@ -48,8 +48,6 @@ def factor(kernel: Array) -> tuple[Array, Array] | None:
     """A column u and a row v with kernel = outer(u, v) to rounding of every element, if there are any."""
     if kernel.dtype.kind in "iu":
         return _factor_integers(kernel)
-    if kernel.size == 0:
-        return None
     p, q = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
     if kernel[p, q] == 0:
         return kernel[:, q], kernel[p]
@@ -64,7 +62,7 @@ def factor(kernel: Array) -> tuple[Array, Array] | None:
 def _factor_integers(kernel: Array) -> tuple[Array, Array] | None:
     rows, columns = np.nonzero(kernel)
     if not rows.size:
-        return None
+        return kernel[:, 0], kernel[0]
     exact = kernel.astype(object)
     p, q = rows[0], columns[0]
     v = exact[p] // gcd(*exact[p])
@@ -81,18 +79,15 @@ def filter_by_fft(image: Array, kernel: Array, plan: Filter, sums: Array) -> Non
     height, width = plan.size
     rows, _ = padded_index(image.shape[-2], height + kh - 1, plan.before[0], plan.boundary)
     columns, _ = padded_index(image.shape[-1], width + kw - 1, plan.before[1], plan.boundary)
-    if not (kh and kw and rows.size and columns.size):
-        sums[...] = 0
-        return
-    images = image.reshape(-1, *image.shape[-2:])
-    kernels = kernel.reshape(-1, kh, kw)
+    images = stacked(image, 2)
+    kernels = stacked(kernel, 2)
     wide = np.complex128 if sums.dtype.kind == "c" else np.float64
     size = [scipy.fft.next_fast_len(n, wide is np.float64) for n in (rows.size, columns.size)]
     forward, backward = (
         (scipy.fft.fft2, scipy.fft.ifft2) if wide is np.complex128 else (scipy.fft.rfft2, scipy.fft.irfft2)
     )
     workers = {"workers": threads()}
-    targets = sums.reshape(-1, *plan.size)
+    targets = stacked(sums, 2)
     pairs = zip(
         batch_index(image.shape[:-2], plan.batch), batch_index(kernel.shape[:-2], plan.batch), strict=True
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._arguments import Filter, ImageLayout, Window
-from fastconv.cpu._arrays import Array, batch_index, computable, deliver, native, result
+from fastconv.cpu._arrays import Array, batch_index, computable, deliver, native, result, stacked
 from fastconv.cpu._methods import (
     factor,
     filter_by_fft,
@@ -103,11 +103,12 @@ def _multiply_windows(image: Array, geometry: Window, filters: Array, y: Array) 
 
 def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:
     target = result(out, plan.shape, plan.dtype, image, kernel)
-    if target.size == 0:
+    if target.size == 0 or kernel.size == 0:
+        target[...] = 0
         return deliver(target, out)
     work = working_dtype(plan.dtype)
     sums = np.empty(plan.shape, work) if plan.dtype == np.float16 else target
-    taps = kernel.astype(work).reshape(-1, *kernel.shape[-2:])
+    taps = stacked(kernel.astype(work), 2)
     factors = _factors(taps, plan.method)
     if plan.method == "fft":
         filter_by_fft(image, kernel.astype(work), plan, sums)
@@ -135,8 +136,8 @@ def _factors(taps: Array, method: str) -> tuple[Array, Array] | None:
     pairs = [factor(kernel) for kernel in taps]
     found = [pair for pair in pairs if pair is not None]
     if len(found) == len(pairs):
-        columns, rows = zip(*found, strict=True) if found else ((), ())
-        return np.array(rows, taps.dtype).reshape(-1, 1, kw), np.array(columns, taps.dtype).reshape(-1, kh, 1)
+        columns, rows = zip(*found, strict=True)
+        return np.array(rows, taps.dtype)[:, None, :], np.array(columns, taps.dtype)[:, :, None]
     if method == "separable":
         raise ValueError("correlate2d, convolve2d: method 'separable' needs a kernel of rank 1")
     return None
@@ -160,7 +161,7 @@ def _filter_directly(
     """Correlate with ``first`` (K, kh, kw) and then, if given, with ``second`` (K, kh', 1)."""
     complexity = 2 if sums.dtype.kind == "c" else 1
     pixels = image.astype(sums.dtype) if complexity == 2 and image.dtype.kind != "c" else image
-    pixels = real_planes(computable(pixels)).reshape(-1, *image.shape[-2:], complexity)
+    pixels = stacked(real_planes(computable(pixels)), 3)
     height, width = plan.size
     kh = (first if second is None else second).shape[1]
     kw = first.shape[2]
@@ -189,7 +190,7 @@ def _filter_directly(
         np.empty((workers, (rows + kh - 1) * pitch), scalar),
         np.empty((workers, (rows + kh - 1) * pitch if second is not None else 0), scalar),
         np.empty((workers, complexity, columns * complexity + slack), scalar),
-        real_planes(sums).reshape(-1, *plan.size, complexity),
+        stacked(real_planes(sums), 3),
     )
 
 

@@ -6,17 +6,17 @@ import numba
 import numpy as np
 
 from fastconv._arguments import Window
-from fastconv.cpu._arrays import Array, computable, deliver, flat_memory, native, result
+from fastconv.cpu._arrays import Array, computable, deliver, flat_memory, native, result, stacked
 from fastconv.cpu._threads import parallel_kernel
 
 
 def im2col(x: Array, geometry: Window, shape: tuple[int, ...], out: Array | None) -> Array:
     target = result(out, shape, x.dtype.newbyteorder("="), x)
     if target.size:
-        images = (x if x.dtype.isnative else native(x)).reshape(-1, *geometry.size)
+        images = stacked(x if x.dtype.isnative else native(x), 2)
         bits = carrier(target)
         gather_windows(
-            images.view(bits), geometry, 0, target.view(bits).reshape(-1, geometry.positions)
+            images.view(bits), geometry, 0, target.view(bits).reshape(target.size // geometry.positions, geometry.positions)
         )
     return deliver(target, out)
 
@@ -28,12 +28,12 @@ def col2im(cols: Array, geometry: Window, shape: tuple[int, ...], out: Array | N
     sums = target if dtype == columns.dtype else np.empty(shape, columns.dtype)
     if sums.size:
         _scatter(
-            columns.reshape(-1, geometry.taps, *geometry.output),
+            columns.reshape(columns.size // (geometry.taps * geometry.positions), geometry.taps, *geometry.output),
             np.array(geometry.kernel),
             np.array(geometry.stride),
             np.array(geometry.dilation),
             np.array([geometry.padding[0][0], geometry.padding[1][0]]),
-            sums.reshape(-1, *geometry.size),
+            stacked(sums, 2),
         )
     if sums is not target:
         with np.errstate(over="ignore"):

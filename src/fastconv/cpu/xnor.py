@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._arguments import Epilogue, ImageLayout, Window
+from fastconv._arguments import Epilogue, ImageLayout, Window, float_result
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, deliver, flat_memory, native, result, signed
+from fastconv.cpu._arrays import Array, deliver, flat_memory, native, result, signed, stacked
 from fastconv.cpu._binary import (
     INTEGERS,
     PIXEL_BLOCK,
@@ -140,8 +140,7 @@ def activation_scale(
     x: Array, geometry: Window, groups: int, layout: ImageLayout, shape: tuple[int, ...]
 ) -> Array:
     n = layout.sizes(x.shape)[0]
-    dtype = np.float64 if x.dtype == np.float64 else np.float32
-    means = np.empty((n, groups, geometry.positions), dtype)
+    means = np.empty((n, groups, geometry.positions), float_result(x.dtype))
     _means(_as_nchw(x, layout), geometry, groups, means)
     if layout.channels_last and layout.rank > 2:
         means = means.transpose(0, 2, 1)
@@ -176,13 +175,13 @@ def binary_max_pool2d(words: Array, geometry: Window, shape: tuple[int, ...]) ->
     width = words.shape[-1]
     target = np.empty((*shape[:-1], width), np.uint64)
     if target.size:
-        images = native(words).reshape(-1, *geometry.size, width)
-        max_pool(images, *_pairs(geometry), target.reshape(-1, *geometry.output, width))
+        images = stacked(native(words), 3)
+        max_pool(images, *_pairs(geometry), stacked(target, 3))
     return target
 
 
 def binarize_residual(x: Array, terms: int, axis: int | None) -> list[tuple[Array, Array]]:
-    rest = x.astype(np.float64 if x.dtype == np.float64 else np.float32)
+    rest = x.astype(float_result(x.dtype))
     if x.dtype == np.bool_:
         rest = rest * 2 - 1
     others = None if axis is None else tuple(d for d in range(x.ndim) if d != axis)
@@ -413,7 +412,7 @@ def _padded_words(
     height, width = geometry.padded
     depth = -(-(c // groups) // 64)
     if isinstance(x, PackedSigns):
-        whole = native(x.words).reshape(n, 1, h, w, -1)
+        whole = native(x.words).reshape(n, 1, h, w, -(-c // 64))
         if groups > 1:
             whole = _regrouped(x, (n, h, w), c, groups)
         if (height, width) == (h, w):

@@ -16,7 +16,7 @@ def im2col(
     x = np.asarray(x)
     w = window("im2col", x.shape[-2:], kernel_size, stride, padding, dilation)
     x = np.pad(x, [(0, 0)] * (x.ndim - 2) + list(w.padding))
-    taps = [x[(..., *taken)].reshape(*x.shape[:-2], -1) for taken in tap_slices(w)]
+    taps = [x[(..., *taken)].reshape(*x.shape[:-2], w.positions) for taken in tap_slices(w)]
     cols = np.stack(taps, axis=-2)
     if x.ndim > 2:
         cols = cols.reshape(*x.shape[:-3], x.shape[-3] * w.taps, w.positions)

@@ -1,0 +1,221 @@
+"""Correlation and convolution: against the reference, SciPy and PyTorch, and by algebra."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import signal
+from strategies import (
+    COMPLEX,
+    FLOATS,
+    INTEGERS,
+    arrays,
+    assert_close,
+    assert_same,
+    fits,
+    seeds,
+    shapes,
+    values,
+    windows,
+)
+
+import fastconv
+from fastconv import conv2d, convolve2d, correlate2d, reference
+
+NUMBERS = (*INTEGERS, *FLOATS, *COMPLEX)
+operations = st.sampled_from(["correlate2d", "convolve2d"])
+modes = st.sampled_from(["full", "same", "valid"])
+boundaries = st.sampled_from(["fill", "wrap", "symm"])
+sizes = st.tuples(st.integers(1, 12), st.sampled_from([1, 2, 3, 5, 8, 40]))
+small = st.tuples(st.integers(1, 6), st.integers(1, 6))
+
+
+def comparable(image, kernel):
+    return all(n >= k for n, k in zip(image, kernel, strict=True)) or all(
+        n <= k for n, k in zip(image, kernel, strict=True)
+    )
+
+
+def magnitude(name, x, w, *options):
+    """Sums of absolute products, in float64."""
+    with np.errstate(all="ignore"):
+        return getattr(reference, name)(np.abs(x).astype("f8"), np.abs(w).astype("f8"), *options)
+
+
+@st.composite
+def calls(draw, dtypes=NUMBERS, special=False):
+    """Image and kernel of one dtype, mode, boundary and fill value."""
+    size = draw(sizes | st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    kernel = draw(small)
+    mode, boundary = draw(modes), draw(boundaries)
+    if 0 in size:
+        boundary = "fill"
+    if not comparable(size, kernel):
+        mode = "same"
+    dtype = draw(st.sampled_from(dtypes))
+    batch = draw(shapes(0, 2, (1, 2)))
+    shared = tuple(1 if draw(st.booleans()) else n for n in batch)
+    x = draw(arrays((*batch, *size), (dtype,), special=special))
+    w = draw(arrays((*shared, *kernel), (dtype,), magnitude=2.0))
+    return x, w, mode, boundary, draw(st.sampled_from([0, 1, 3]))
+
+
+@given(calls(special=True), operations, st.sampled_from(["auto", "direct"]))
+def test_correlation_equals_reference(backend, call, name, method):
+    x, w, *options = call
+    actual = getattr(fastconv, name)(backend.asarray(x), backend.asarray(w), *options, method=method)
+    expected = getattr(reference, name)(x, w, *options)
+    sums = magnitude(name, x, w, *options)
+    assert_close(backend.asnumpy(actual), expected, sums, w.shape[-1] * w.shape[-2])
+
+
+@given(calls(("i1", "u1", "i4", "f4", "f8", "c8", "c16")), operations)
+def test_fft_equals_reference(backend, call, name):
+    x, w, *options = call
+    if x.dtype.itemsize == 4 and x.dtype.kind == "i":
+        x, w = x % 1000, w % 1000
+    actual = getattr(fastconv, name)(backend.asarray(x), backend.asarray(w), *options, method="fft")
+    expected = getattr(reference, name)(x, w, *options)
+    largest = magnitude(name, np.full_like(x, np.abs(x).max(initial=3)), w, *options)
+    assert_close(backend.asnumpy(actual), expected, largest.max(initial=0), w.shape[-1] * w.shape[-2])
+
+
+@given(st.data(), seeds, operations, st.sampled_from(["auto", "separable"]))
+def test_kernels_of_rank_1_equal_reference(backend, data, seed, name, method):
+    size, (kh, kw) = data.draw(sizes), data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    dtype = data.draw(st.sampled_from(NUMBERS))
+    x = data.draw(arrays((2, *size), (dtype,), special=True))
+    column, row = values(seed, (2, kh, 1), "i1") % 8 - 3, values(seed + 1, (2, 1, kw), "i1") % 8 - 3
+    w = (column * row).astype(dtype)
+    if w.dtype.kind in "fc":
+        w = w * w.dtype.type(0.1)
+    options = "same", data.draw(boundaries), 1
+    actual = getattr(fastconv, name)(backend.asarray(x), backend.asarray(w), *options, method=method)
+    expected = getattr(reference, name)(x, w, *options)
+    if method == "separable" and x.dtype.kind == "c" and not np.isfinite(x).all():
+        return  # only "auto" promises where a complex infinity ends up as NaN
+    assert_close(backend.asnumpy(actual), expected, magnitude(name, x, w, *options), kh * kw)
+
+
+@given(calls(("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "c8", "c16")), operations)
+def test_reference_equals_scipy(call, name):
+    x, w, *options = call
+    x, w = x[(0,) * (x.ndim - 2)], w[(0,) * (w.ndim - 2)]
+    expected = getattr(signal, name)(x, w, *options)
+    terms = w.shape[0] * w.shape[1]
+    actual = getattr(reference, name)(x, w, *options)
+    assert_close(actual, expected.astype(actual.dtype), magnitude(name, x, w, *options), terms)
+    assert expected.dtype.newbyteorder("=") == actual.dtype
+
+
+@given(seeds, st.sampled_from(["i4", "f4", "c8"]), st.integers(1, 3), modes)
+def test_empty_kernels_give_zeros_like_scipy(backend, seed, dtype, n, mode):
+    x, w = values(seed, (n, 3), dtype), np.zeros((0, 2), dtype)
+    expected = signal.correlate2d(x, w, mode)
+    assert_same(backend.asnumpy(correlate2d(backend.asarray(x), backend.asarray(w), mode)), expected)
+
+
+@given(calls(("i4", "c16")))
+def test_convolution_is_correlation_with_the_flipped_kernel(backend, call):
+    x, w, _, boundary, fill = call
+    flipped = w[..., ::-1, ::-1].conj()
+    a = convolve2d(backend.asarray(x), backend.asarray(w), "full", boundary, fill)
+    b = correlate2d(backend.asarray(x), backend.asarray(flipped), "full", boundary, fill)
+    np.testing.assert_allclose(backend.asnumpy(a), backend.asnumpy(b), rtol=1e-12, atol=1e-9)
+
+
+@given(st.data(), st.sampled_from([("u1", "i4"), ("i1", "f4"), ("i2", "f2"), ("f4", "f8"), ("?", "i8"), ("i8", "c16")]))
+def test_dtype_is_accumulated_in_and_returned(backend, data, dtypes):
+    given_dtype, result = dtypes
+    x = data.draw(arrays((6, 9), (given_dtype,)))
+    w = data.draw(arrays((3, 3), (given_dtype,)))
+    actual = correlate2d(backend.asarray(x), backend.asarray(w), dtype=result)
+    expected = reference.correlate2d(x, w, dtype=result)
+    assert_close(backend.asnumpy(actual), expected, magnitude("correlate2d", x, w), 9)
+    if result == "i4":
+        exact = signal.correlate2d(x.astype("i8"), w.astype("i8"))
+        np.testing.assert_array_equal(backend.asnumpy(actual), exact)
+
+
+@given(st.data(), st.sampled_from([("u1", "f4"), ("f4", "f8"), ("i4", "f4"), ("f4", "c8"), ("i1", "i8"), ("f2", "f4")]))
+def test_mixed_dtypes_promote_as_in_numpy(backend, data, dtypes):
+    dtypes = data.draw(st.permutations(dtypes))
+    x, w = data.draw(arrays((6, 9), (dtypes[0],))), data.draw(arrays((3, 3), (dtypes[1],), magnitude=1.0))
+    actual = correlate2d(backend.asarray(x), backend.asarray(w))
+    assert_close(backend.asnumpy(actual), reference.correlate2d(x, w), magnitude("correlate2d", x, w), 9)
+
+
+@pytest.mark.parametrize("method", ["direct", "fft", "auto"])
+@pytest.mark.parametrize(("image", "kernel"), [((300, 5000), (3, 4)), ((130, 700), (31, 31)), ((40, 40), (90, 35))])
+def test_images_of_several_tiles_equal_scipy(backend, image, kernel, method):
+    x, w = values(1, image, "f4"), values(2, kernel, "f4")
+    actual = backend.asnumpy(correlate2d(backend.asarray(x), backend.asarray(w), "same", "symm", method=method))
+    expected = signal.correlate2d(x.astype("f8"), w.astype("f8"), "same", "symm").astype("f4")
+    assert_close(actual, expected, magnitude("correlate2d", x, w, "same", "symm"), w.size)
+
+
+@st.composite
+def layers(draw, dtypes):
+    """Input, weight, bias, options and format of a layer whose window fits."""
+    size, options = draw(windows())
+    kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    if not fits(size, kernel, options):
+        options = {"padding": "same"}
+        size = (max(size[0], 1), max(size[1], 1))
+    groups = draw(st.integers(1, 3))
+    channels, filters = groups * draw(st.integers(0, 3)), groups * draw(st.integers(0, 3))
+    data_format = draw(st.sampled_from(["NCHW", "NHWC"]))
+    full = (draw(st.integers(0, 2)), channels, *size)
+    if data_format == "NHWC":
+        full = (full[0], *size, channels)
+    dtype = draw(st.sampled_from(dtypes))
+    special = dtype[0] == "f"  # a matrix product of complex infinities may have NaN in other places
+    x = draw(arrays(full if draw(st.booleans()) else full[1:], (dtype,), special=special))
+    w = draw(arrays((filters, channels // groups, *kernel), (dtype,), magnitude=1.0))
+    bias = draw(st.none() | arrays((filters,), (dtype,)))
+    return x, w, bias, options | {"groups": groups, "data_format": data_format}
+
+
+@given(layers(("i2", "i8", *FLOATS, *COMPLEX)))
+def test_conv2d_equals_reference(backend, layer):
+    x, w, bias, options = layer
+    with np.errstate(all="ignore"):
+        actual = conv2d(*(a if a is None else backend.asarray(a) for a in (x, w, bias)), **options)
+        expected = reference.conv2d(x, w, bias, **options)
+        sizes = (None if a is None else np.abs(a).astype("f8") for a in (x, w, bias))
+        sums = reference.conv2d(*sizes, **options)
+    terms = w.shape[1] * w.shape[2] * w.shape[3] + 1
+    assert_close(backend.asnumpy(actual), expected, sums, terms)
+
+
+@given(seeds, windows(), st.integers(1, 3))
+def test_reference_conv2d_equals_pytorch(torch, seed, geometry, groups):
+    size, options = geometry
+    options["padding"] = 2
+    if not fits(size, (3, 2), options) or 0 in size:
+        return
+    x, w = values(seed, (2, 2 * groups, *size), "f8"), values(seed + 1, (3 * groups, 2, 3, 2), "f8")
+    bias = values(seed + 2, (3 * groups,), "f8")
+    expected = torch.nn.functional.conv2d(*map(torch.from_numpy, (x, w, bias)), groups=groups, **options)
+    np.testing.assert_allclose(reference.conv2d(x, w, bias, groups=groups, **options), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("layout", ["contiguous", "reversed"])
+@pytest.mark.parametrize("channels", [8, 4096])
+def test_conv2d_needs_little_memory(backend, data_format, layout, channels):
+    side = 700 if channels == 8 else 28
+    shape = (1, channels, side, side) if data_format == "NCHW" else (1, side, side, channels)
+    x = np.ones(shape, np.float32)
+    if layout == "reversed":
+        x = x[..., ::-1]
+    w = np.ones((4, channels, 5, 5), np.float32)
+    conv2d(backend.asarray(x[:, :8, :8] if data_format == "NHWC" else x[..., :8, :8]), backend.asarray(w), data_format=data_format)
+    tracemalloc.start()
+    y = conv2d(backend.asarray(x), backend.asarray(w), data_format=data_format)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (backend.asnumpy(y) == 25 * channels).all()
+    assert peak - y.nbytes < 64 * 2**20
