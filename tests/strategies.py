@@ -146,7 +146,9 @@ def assert_close(actual: Any, expected: Any, magnitude: Any, terms: int) -> None
     infinite = ~finite & ~np.isnan(expected)
     np.testing.assert_array_equal(actual[infinite], expected[infinite])
     eps = np.finfo(expected.dtype).eps
-    bound = np.broadcast_to(4 * np.sqrt(max(terms, 1)) * eps * np.asarray(magnitude, np.float64), expected.shape)
+    bound = np.broadcast_to(
+        4 * np.sqrt(max(terms, 1)) * eps * np.asarray(magnitude, np.float64), expected.shape
+    )
     wide = np.complex128 if expected.dtype.kind == "c" else np.float64
     error = np.abs(actual[finite].astype(wide) - expected[finite].astype(wide))
     tiny = np.finfo(expected.dtype).smallest_subnormal

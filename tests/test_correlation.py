@@ -126,7 +126,10 @@ def test_convolution_is_correlation_with_the_flipped_kernel(backend, call):
     np.testing.assert_allclose(backend.asnumpy(a), backend.asnumpy(b), rtol=1e-12, atol=1e-9)
 
 
-@given(st.data(), st.sampled_from([("u1", "i4"), ("i1", "f4"), ("i2", "f2"), ("f4", "f8"), ("?", "i8"), ("i8", "c16")]))
+@given(
+    st.data(),
+    st.sampled_from([("u1", "i4"), ("i1", "f4"), ("i2", "f2"), ("f4", "f8"), ("?", "i8"), ("i8", "c16")]),
+)
 def test_dtype_is_accumulated_in_and_returned(backend, data, dtypes):
     given_dtype, result = dtypes
     x = data.draw(arrays((6, 9), (given_dtype,)))
@@ -139,7 +142,10 @@ def test_dtype_is_accumulated_in_and_returned(backend, data, dtypes):
         np.testing.assert_array_equal(backend.asnumpy(actual), exact)
 
 
-@given(st.data(), st.sampled_from([("u1", "f4"), ("f4", "f8"), ("i4", "f4"), ("f4", "c8"), ("i1", "i8"), ("f2", "f4")]))
+@given(
+    st.data(),
+    st.sampled_from([("u1", "f4"), ("f4", "f8"), ("i4", "f4"), ("f4", "c8"), ("i1", "i8"), ("f2", "f4")]),
+)
 def test_mixed_dtypes_promote_as_in_numpy(backend, data, dtypes):
     dtypes = data.draw(st.permutations(dtypes))
     x, w = data.draw(arrays((6, 9), (dtypes[0],))), data.draw(arrays((3, 3), (dtypes[1],), magnitude=1.0))
@@ -148,10 +154,14 @@ def test_mixed_dtypes_promote_as_in_numpy(backend, data, dtypes):
 
 
 @pytest.mark.parametrize("method", ["direct", "fft", "auto"])
-@pytest.mark.parametrize(("image", "kernel"), [((300, 5000), (3, 4)), ((130, 700), (31, 31)), ((40, 40), (90, 35))])
+@pytest.mark.parametrize(
+    ("image", "kernel"), [((300, 5000), (3, 4)), ((130, 700), (31, 31)), ((40, 40), (90, 35))]
+)
 def test_images_of_several_tiles_equal_scipy(backend, image, kernel, method):
     x, w = values(1, image, "f4"), values(2, kernel, "f4")
-    actual = backend.asnumpy(correlate2d(backend.asarray(x), backend.asarray(w), "same", "symm", method=method))
+    actual = backend.asnumpy(
+        correlate2d(backend.asarray(x), backend.asarray(w), "same", "symm", method=method)
+    )
     expected = signal.correlate2d(x.astype("f8"), w.astype("f8"), "same", "symm").astype("f4")
     assert_close(actual, expected, magnitude("correlate2d", x, w, "same", "symm"), w.size)
 
@@ -212,7 +222,11 @@ def test_conv2d_needs_little_memory(backend, data_format, layout, channels):
     if layout == "reversed":
         x = x[..., ::-1]
     w = np.ones((4, channels, 5, 5), np.float32)
-    conv2d(backend.asarray(x[:, :8, :8] if data_format == "NHWC" else x[..., :8, :8]), backend.asarray(w), data_format=data_format)
+    conv2d(
+        backend.asarray(x[:, :8, :8] if data_format == "NHWC" else x[..., :8, :8]),
+        backend.asarray(w),
+        data_format=data_format,
+    )
     tracemalloc.start()
     y = conv2d(backend.asarray(x), backend.asarray(w), data_format=data_format)
     _, peak = tracemalloc.get_traced_memory()

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import COMPLEX, FLOATS, INTEGERS, arrays, assert_close, assert_same, fits, seeds, shapes, values, windows
+from strategies import (
+    COMPLEX,
+    FLOATS,
+    INTEGERS,
+    arrays,
+    assert_close,
+    assert_same,
+    fits,
+    seeds,
+    shapes,
+    values,
+    windows,
+)
 
 from fastconv import col2im, im2col, reference
 
@@ -34,7 +46,10 @@ def test_col2im_equals_reference(backend, data, geometry, kernel):
     size, options = geometry
     if not fits(size, kernel, options):
         return
-    taps, positions = kernel[0] * kernel[1], reference.im2col(np.zeros(size), kernel, *order(options)).shape[-1]
+    taps, positions = (
+        kernel[0] * kernel[1],
+        reference.im2col(np.zeros(size), kernel, *order(options)).shape[-1],
+    )
     batch = data.draw(shapes(0, 1, (0, 1, 2)))
     cols = data.draw(arrays((*batch, data.draw(st.integers(0, 3)) * taps, positions), EVERY))
     actual = col2im(backend.asarray(cols), size, kernel, *order(options))
@@ -71,7 +86,9 @@ def test_reference_equals_pytorch(torch, seed, geometry, kernel):
         return
     x = values(seed, (2, 3, *size), "f4")
     cols = reference.im2col(x, kernel, *order(options))
-    np.testing.assert_array_equal(cols, torch.nn.functional.unfold(torch.from_numpy(x), kernel, *order(options)))
+    np.testing.assert_array_equal(
+        cols, torch.nn.functional.unfold(torch.from_numpy(x), kernel, *order(options))
+    )
     y = np.rint(cols)
     folded = torch.nn.functional.fold(torch.from_numpy(y), size, kernel, *order(options))
     np.testing.assert_array_equal(reference.col2im(y, size, kernel, *order(options)), folded)

@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import FLOATS, REAL, arrays, assert_close, assert_same, fits, pairs, seeds, shapes, values, windows
+from strategies import (
+    FLOATS,
+    REAL,
+    arrays,
+    assert_close,
+    assert_same,
+    fits,
+    pairs,
+    seeds,
+    shapes,
+    values,
+    windows,
+)
 
 from fastconv import (
     PackedFilters,
@@ -101,9 +113,13 @@ def magnitude(x, w, options):
     terms = np.prod(w.shape[1:])
     factors = {
         "alpha": lambda: np.abs(w.astype("f8")).mean() if w.size else 0,
-        "xnor": lambda: np.abs(w.astype("f8")).sum() * np.nan_to_num(np.abs(x.astype("f8")), posinf=0).max(initial=0),
+        "xnor": lambda: (
+            np.abs(w.astype("f8")).sum() * np.nan_to_num(np.abs(x.astype("f8")), posinf=0).max(initial=0)
+        ),
     }
-    largest = factors[scale]() if isinstance(scale, str) else np.abs(1 if scale is None else scale).max(initial=0)
+    largest = (
+        factors[scale]() if isinstance(scale, str) else np.abs(1 if scale is None else scale).max(initial=0)
+    )
     return float(largest) * terms + float(np.abs(0 if bias is None else bias).max(initial=0))
 
 
@@ -114,14 +130,18 @@ def test_conv2d_equals_reference(backend, data, call):
     if data.draw(st.booleans()):
         given_w = reference.pack_filters(w)
     data_format = data.draw(st.sampled_from(["NCHW", "NHWC"]))
-    if data.draw(st.booleans()) and not (isinstance(options.get("scale"), str) and options["scale"] == "xnor"):
+    if data.draw(st.booleans()) and not (
+        isinstance(options.get("scale"), str) and options["scale"] == "xnor"
+    ):
         given_x = reference.pack_signs(x, axis=1)
     elif data_format == "NHWC":
         given_x = x.transpose(0, 2, 3, 1)
         if data.draw(st.booleans()):
             given_x = np.ascontiguousarray(given_x)
     if data.draw(st.booleans()) and x.shape[0]:
-        given_x = PackedSigns(given_x.words[0], given_x.length) if isinstance(given_x, PackedSigns) else given_x[0]
+        given_x = (
+            PackedSigns(given_x.words[0], given_x.length) if isinstance(given_x, PackedSigns) else given_x[0]
+        )
     arguments = {k: to_backend(backend, v) for k, v in options.items()}
     with np.errstate(all="ignore"):
         actual = xnor_conv2d(
@@ -153,11 +173,18 @@ def test_reference_conv2d_equals_pytorch(torch, seed, geometry, channels, groups
     options["padding"] = (1, 2)
     if not fits(size, (3, 2), options):
         return
-    x, w = values(seed, (2, groups * channels, *size), "f4"), values(seed + 1, (3 * groups, channels, 3, 2), "f4")
+    x, w = (
+        values(seed, (2, groups * channels, *size), "f4"),
+        values(seed + 1, (3 * groups, channels, 3, 2), "f4"),
+    )
     signs_x, signs_w = (np.where(a >= 0, 1.0, -1.0) for a in (x, w))
     padded = torch.nn.functional.pad(torch.from_numpy(signs_x), (2, 2, 1, 1), value=pad_value)
     expected = torch.nn.functional.conv2d(
-        padded, torch.from_numpy(signs_w), groups=groups, stride=options["stride"], dilation=options["dilation"]
+        padded,
+        torch.from_numpy(signs_w),
+        groups=groups,
+        stride=options["stride"],
+        dilation=options["dilation"],
     )
     actual = reference.xnor_conv2d(x, w, groups=groups, pad_value=pad_value, **options)
     np.testing.assert_array_equal(actual, expected)
@@ -202,7 +229,10 @@ def products(draw):
     """Operands of a product of signs, possibly 1-D, stacked or packed."""
     m, k, n = (draw(st.sampled_from([0, 1, 2, 5, 13, 64, 65, 130])) for _ in range(3))
     batch = draw(shapes(0, 2, (0, 1, 2, 3)))
-    own = [tuple(1 if draw(st.booleans()) else d for d in batch)[draw(st.integers(0, len(batch))) :] for _ in "ab"]
+    own = [
+        tuple(1 if draw(st.booleans()) else d for d in batch)[draw(st.integers(0, len(batch))) :]
+        for _ in "ab"
+    ]
     a = draw(arrays((k,) if draw(st.integers(0, 4)) == 0 else (*own[0], m, k), REAL, special=True))
     b = draw(arrays((k,) if draw(st.integers(0, 4)) == 0 else (*own[1], k, n), REAL, special=True))
     pack_a, pack_b = draw(st.booleans()), draw(st.booleans())
@@ -235,7 +265,9 @@ def test_linear_equals_reference(backend, data):
     options = data.draw(epilogues(outputs, features))
     by_magnitude = isinstance(options.get("scale"), str)
     given_x = reference.pack_signs(x) if data.draw(st.booleans()) and options.get("scale") is None else x
-    weights = [w, reference.pack_filters(w[:, :, None, None])] + ([] if by_magnitude else [reference.pack_signs(w)])
+    weights = [w, reference.pack_filters(w[:, :, None, None])] + (
+        [] if by_magnitude else [reference.pack_signs(w)]
+    )
     given_w = data.draw(st.sampled_from(weights))
     arguments = {k: to_backend(backend, v) for k, v in options.items()}
     actual = xnor_linear(to_backend(backend, given_x), to_backend(backend, given_w), **arguments)
@@ -294,7 +326,10 @@ def batchnorm(seed):
     rng = np.random.default_rng(seed)
     gamma = rng.standard_normal(8) * rng.choice([0, 1e-3, 1, 100], 8)
     beta = rng.standard_normal(8) * rng.choice([0, 1e-3, 1], 8)
-    mean, var = rng.standard_normal(8) * rng.choice([0, 1, 50], 8), rng.random(8) * rng.choice([0, 1, 1000], 8)
+    mean, var = (
+        rng.standard_normal(8) * rng.choice([0, 1, 50], 8),
+        rng.random(8) * rng.choice([0, 1, 1000], 8),
+    )
     alpha, bias = rng.standard_normal(8) * rng.choice([0, 0.01, 1], 8), rng.standard_normal(8)
     return [p.astype(np.float32) for p in (gamma, beta, mean, var, alpha, bias)]
 
@@ -305,7 +340,9 @@ def test_folded_batchnorm_equals_the_float_chain_for_every_integer(backend, draw
     gamma, beta, mean, var, alpha, bias = batchnorm(seed)
     extra = {"alpha": alpha, "bias": bias} if scaled else {}
     folded = fold_batchnorm(
-        *map(backend.asarray, (gamma, beta, mean, var)), n=n, **{k: backend.asarray(v) for k, v in extra.items()}
+        *map(backend.asarray, (gamma, beta, mean, var)),
+        n=n,
+        **{k: backend.asarray(v) for k, v in extra.items()},
     )
     y = np.arange(-n, n + 1)[:, None]
     t = y.astype(np.float32)
@@ -328,10 +365,15 @@ def test_folded_batchnorm_agrees_with_pytorch_away_from_zero(torch, drawn):
     y = np.arange(-n, n + 1)[:, None]
     t = torch.from_numpy((alpha * y + bias).astype(np.float64))
     exact = torch.nn.functional.batch_norm(
-        t, *(torch.from_numpy(p.astype(np.float64)) for p in (mean, var, gamma, beta)), training=False, eps=1e-5
+        t,
+        *(torch.from_numpy(p.astype(np.float64)) for p in (mean, var, gamma, beta)),
+        training=False,
+        eps=1e-5,
     ).numpy()
     slope = np.abs(gamma) / np.sqrt(var + 1e-5)
-    clear = np.abs(exact) > 1e-5 * (slope * (np.abs(alpha * y) + np.abs(bias) + np.abs(mean)) + np.abs(beta) + 1e-6)
+    clear = np.abs(exact) > 1e-5 * (
+        slope * (np.abs(alpha * y) + np.abs(bias) + np.abs(mean)) + np.abs(beta) + 1e-6
+    )
     np.testing.assert_array_equal(((y >= folded.tau) ^ folded.flip)[clear], (exact >= 0)[clear])
 
 
@@ -350,20 +392,31 @@ def test_packed_output_is_the_sign_of_the_float_chain(backend, call, seed):
     n, filters = int(np.prod(w.shape[1:])), w.shape[0]
     gamma, beta, mean, var, alpha, bias = (np.resize(p, filters) for p in batchnorm(seed))
     y = backend.asnumpy(xnor_conv2d(backend.asarray(x), backend.asarray(w), **options)).transpose(0, 2, 3, 1)
-    folded = fold_batchnorm(*map(backend.asarray, (gamma, beta, mean, var)), n=n, alpha=backend.asarray(alpha), bias=backend.asarray(bias))
+    folded = fold_batchnorm(
+        *map(backend.asarray, (gamma, beta, mean, var)),
+        n=n,
+        alpha=backend.asarray(alpha),
+        bias=backend.asarray(bias),
+    )
     packed = xnor_conv2d(backend.asarray(x), backend.asarray(w), threshold=folded, **options)
     slope = gamma * (np.float32(1) / np.sqrt(var + np.float32(1e-5)))
     chain = (alpha * y.astype(np.float32) + bias) * slope + (beta - mean * slope)
     np.testing.assert_array_equal(backend.asnumpy(packed.unpack()), np.where(chain >= 0, 1, -1))
 
 
-@given(st.data(), st.tuples(st.integers(0, 9), st.integers(0, 9)), st.tuples(st.integers(1, 3), st.integers(1, 3)))
+@given(
+    st.data(),
+    st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+)
 def test_max_pool_equals_reference(backend, data, size, kernel):
     stride, padding = data.draw(st.none() | pairs(1, 3)), data.draw(pairs(0, 2) | st.just("same"))
     if not fits(size, kernel, {"padding": padding, "dilation": 1, "stride": 1}):
         return
     batch = data.draw(st.sampled_from([(), (0,), (1,), (3,)]))
-    x = reference.pack_signs(data.draw(arrays((*batch, *size, data.draw(st.sampled_from(CHANNELS))), ("f4",))))
+    x = reference.pack_signs(
+        data.draw(arrays((*batch, *size, data.draw(st.sampled_from(CHANNELS))), ("f4",)))
+    )
     actual = binary_max_pool2d(to_backend(backend, x), kernel, stride=stride, padding=padding)
     assert_result(backend, actual, reference.binary_max_pool2d(x, kernel, stride=stride, padding=padding))
 

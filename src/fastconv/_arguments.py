@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import reprlib
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple
@@ -12,43 +13,88 @@ import numpy as np
 INT32_MAX = 2**31 - 1
 """Largest number of signs in one dot product: popcounts are summed in int32."""
 
+LARGEST_PADDED = 2**56
+"""Pixels of a padded image: the kernels' index arithmetic has 7 bits to spare before int64 overflows."""
+
+PADDINGS = "an integer, (rows, columns), ((top, bottom), (left, right)), 'valid' or 'same'"
+
 Pair = tuple[int, int]
 
 
-def integer(operation: str, name: str, value: object, minimum: int) -> int:
+def as_array(operation: str, name: str, value: Any) -> Any:
+    """``value``, an array or nested sequences, as a NumPy array."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{operation}: {name} must be an array or evenly nested numbers, got {reprlib.repr(value)}"
+        ) from None
+
+
+def as_dtype(operation: str, value: Any) -> np.dtype[Any]:
+    """``value`` as a NumPy dtype of native byte order."""
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{operation}: dtype must be a NumPy dtype, got {value!r}") from None
+    return dtype.newbyteorder("=")
+
+
+def integer(
+    operation: str, name: str, value: object, minimum: int | None, accepted: str = "an integer"
+) -> int:
     """``value`` as an int of at least ``minimum``."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{operation}: {name} must be an integer, got {value!r}") from None
-    if number < minimum:
+        raise TypeError(f"{operation}: {name} must be {accepted}, got {value!r}") from None
+    if minimum is not None and number < minimum:
         raise ValueError(f"{operation}: {name} must be at least {minimum}, got {number}")
     return number
 
 
-def pair(operation: str, name: str, value: object, minimum: int) -> Pair:
+def pair(
+    operation: str,
+    name: str,
+    value: object,
+    minimum: int,
+    accepted: str = "an integer or a pair of integers",
+) -> Pair:
     """An int for both axes, or a pair (rows, columns)."""
-    if isinstance(value, (tuple, list)):
-        if len(value) != 2:
-            raise ValueError(f"{operation}: {name} must be an integer or a pair of integers, got {value!r}")
-        return integer(operation, name, value[0], minimum), integer(operation, name, value[1], minimum)
-    number = integer(operation, name, value, minimum)
-    return number, number
+    if not isinstance(value, (tuple, list)):
+        value = (value, value)
+    if len(value) != 2:
+        raise ValueError(f"{operation}: {name} must be {accepted}, got {value!r}")
+    rows, columns = (integer(operation, name, side, minimum, accepted) for side in value)
+    return rows, columns
 
 
-def choice(operation: str, name: str, value: object, allowed: tuple[Any, ...]) -> None:
-    """Refuse a ``value`` that is not one of ``allowed``."""
-    if not any(value is option or (type(value) is type(option) and value == option) for option in allowed):
+def flag(operation: str, name: str, value: object) -> bool:
+    """``value`` as a bool."""
+    if not isinstance(value, (bool, int, np.bool_, np.integer)):
+        raise TypeError(f"{operation}: {name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def choice(operation: str, name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Refuse a ``value`` that is not one of the words ``allowed``."""
+    if not (isinstance(value, str) and value in allowed):
         options = ", ".join(map(repr, allowed))
         raise ValueError(f"{operation}: {name} must be one of {options}, got {value!r}")
 
 
-def normalize_axis(operation: str, axis: object, ndim: int) -> int:
+def sign(operation: str, name: str, value: object, allowed: tuple[int, ...]) -> int:
+    """``value`` as one of the integers ``allowed``."""
+    options = f"one of {', '.join(map(str, allowed))}"
+    number = integer(operation, name, value, None, options)
+    if number not in allowed:
+        raise ValueError(f"{operation}: {name} must be {options}, got {number}")
+    return number
+
+
+def normalize_axis(operation: str, axis: object, ndim: int, accepted: str = "an integer") -> int:
     """``axis`` as an index in [0, ndim)."""
-    try:
-        number = operator.index(axis)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{operation}: axis must be an integer, got {axis!r}") from None
+    number = integer(operation, "axis", axis, None, accepted)
     if not -ndim <= number < ndim:
         raise ValueError(f"{operation}: axis {number} is out of bounds for an array of {ndim} dimensions")
     return number % ndim
@@ -66,11 +112,11 @@ def broadcast_shapes(operation: str, *shapes: tuple[int, ...]) -> tuple[int, ...
 def check_out(operation: str, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
     """Refuse an ``out`` that is not exactly a writable array of ``shape`` and ``dtype``,
     and a result whose size no array can have."""
-    if prod(shape) * np.dtype(dtype).itemsize > 2**62:
+    if prod(n or 1 for n in shape) * np.dtype(dtype).itemsize > 2**62:
         raise ValueError(f"{operation}: the result would have shape {shape}, more than memory can address")
     if out is None:
         return
-    if not hasattr(out, "dtype"):
+    if not hasattr(out, "dtype") or isinstance(out, (np.generic, np.matrix)):
         raise TypeError(f"{operation}: out must be an array, got {type(out).__name__}")
     if out.dtype != dtype:
         raise TypeError(f"{operation}: out must have dtype {np.dtype(dtype)}, got {out.dtype}")
@@ -160,22 +206,30 @@ def window(
     dilations = pair(operation, "dilation", dilation, 1)
     reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, kernel_size, strict=True))
     pads = _padding(operation, padding, size, reach, strides)
-    output = []
-    for n, (before, after), extent, step in zip(size, pads, reach, strides, strict=True):
-        if n + before + after < extent:
-            raise ValueError(
-                f"{operation}: kernel_size {kernel_size} with dilation {dilations} does not fit "
-                f"into an image of size {size} with padding {pads}"
-            )
-        output.append((n + before + after - extent) // step + 1)
-    return Window(size, kernel_size, strides, dilations, pads, (output[0], output[1]))
+    padded = [n + before + after for n, (before, after) in zip(size, pads, strict=True)]
+    if any(n < extent for n, extent in zip(padded, reach, strict=True)):
+        raise ValueError(
+            f"{operation}: kernel_size {kernel_size} with dilation {dilations} does not fit "
+            f"into an image of size {size} with padding {pads}"
+        )
+    if prod(padded) > LARGEST_PADDED:
+        raise ValueError(
+            f"{operation}: padding {pads} makes an image of {padded[0]} x {padded[1]} pixels; "
+            f"at most {LARGEST_PADDED} are accepted"
+        )
+    rows, columns = ((n - extent) // step + 1 for n, extent, step in zip(padded, reach, strides, strict=True))
+    # Steps beyond the image, which nobody takes, need not fit the kernels' integers.
+    strides = min(strides[0], padded[0]), min(strides[1], padded[1])
+    dilations = min(dilations[0], padded[0]), min(dilations[1], padded[1])
+    return Window(size, kernel_size, strides, dilations, pads, (rows, columns))
 
 
 def _padding(
     operation: str, padding: object, size: Pair, reach: tuple[int, ...], strides: Pair
 ) -> tuple[Pair, Pair]:
     if isinstance(padding, str):
-        choice(operation, "padding", padding, ("valid", "same"))
+        if padding not in ("valid", "same"):
+            raise ValueError(f"{operation}: padding must be {PADDINGS}, got {padding!r}")
         if padding == "valid":
             return (0, 0), (0, 0)
         rows, columns = (
@@ -185,12 +239,10 @@ def _padding(
         return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
     if isinstance(padding, (tuple, list)) and any(isinstance(side, (tuple, list)) for side in padding):
         if len(padding) != 2 or not all(isinstance(side, (tuple, list)) for side in padding):
-            raise ValueError(
-                f"{operation}: padding must be an integer, (rows, columns), "
-                f"((top, bottom), (left, right)), 'valid' or 'same', got {padding!r}"
-            )
-        return pair(operation, "padding", padding[0], 0), pair(operation, "padding", padding[1], 0)
-    rows, columns = pair(operation, "padding", padding, 0)
+            raise ValueError(f"{operation}: padding must be {PADDINGS}, got {padding!r}")
+        vertical, horizontal = (pair(operation, "padding", side, 0, PADDINGS) for side in padding)
+        return vertical, horizontal
+    rows, columns = pair(operation, "padding", padding, 0, PADDINGS)
     return (rows, rows), (columns, columns)
 
 
@@ -202,6 +254,7 @@ class Filter:
     whatever lies outside being ``boundary``'s business.
     """
 
+    operation: str
     batch: tuple[int, ...]
     size: Pair
     before: Pair

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-Array = Any
-"""An array of any supported namespace."""
+Array = Any  # of any supported namespace
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Backend:
     """What fastconv knows about one array library.
 
     ``package`` holds the implementation (modules ``bits``, ``correlation``, ``patches``, ``xnor``), if
-    there is one. ``conversion`` turns an array ``x`` of this library into a NumPy one.
+    there is one; ``support`` says so. ``conversion`` turns an array ``x`` of it into a NumPy one.
     """
 
     namespace: str
@@ -45,8 +44,10 @@ BACKENDS = {
         Backend("numpy.ma", None, "x.filled(0)"),
     )
 }
-# Where an operation wants an array, and our own types are no arrays.
-OWN_CONVERSIONS = {"fastconv.packed.PackedSigns": "x.unpack()", "fastconv.packed.PackedFilters": "x.words"}
+OWN_CONVERSIONS = {  # where an operation wants an array
+    "fastconv.packed.PackedSigns": "x.unpack()",
+    "fastconv.packed.PackedFilters": "PackedSigns(x.words, x.channels).unpack()",
+}
 
 
 def backend_of(operation: str, *operands: object) -> Backend:
@@ -59,7 +60,7 @@ def backend_of(operation: str, *operands: object) -> Backend:
         if type(operand) is np.ndarray:
             backend = NUMPY
         elif isinstance(operand, (list, tuple)):
-            backend_of(operation, *(x for x in operand if isinstance(x, (list, tuple)) or hasattr(x, "dtype")))
+            backend_of(operation, *(x for x in operand if hasattr(x, "__len__")))  # numbers have none
             continue
         elif operand is None or isinstance(operand, (bool, int, float, complex, str, bytes, np.generic)):
             continue

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 
 from fastconv._arguments import (
+    as_array,
     broadcast_shapes,
     check_out,
     check_real,
     choice,
+    flag,
     integer,
     normalize_axis,
+    sign,
 )
 from fastconv._dispatch import Array, backend_of
 from fastconv.packed import PackedSigns
@@ -93,10 +96,12 @@ def popcount_sum(
     backend = backend_of("popcount_sum", x, out)
     x = _integers("popcount_sum", "x", x)
     given = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = tuple(sorted(normalize_axis("popcount_sum", a, x.ndim) for a in given))
+    accepted = "an integer, a tuple of integers or None"
+    axes = tuple(sorted(normalize_axis("popcount_sum", a, x.ndim, accepted) for a in given))
     if len(set(axes)) != len(axes):
         raise ValueError(f"popcount_sum: axis {axis} names a dimension twice")
     kept = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
+    keepdims = flag("popcount_sum", "keepdims", keepdims)
     shape = kept if keepdims else tuple(n for d, n in enumerate(x.shape) if d not in axes)
     check_out("popcount_sum", out, shape, np.int64)
     return backend.module("bits").popcount_sum(x, axes, shape, out)
@@ -236,20 +241,19 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     >>> pack_signs(np.zeros((8, 3, 32, 32)), axis=1).shape
     (8, 32, 32, 3)
     """
-    given = threshold if hasattr(threshold, "dtype") else None
-    backend = backend_of("pack_signs", x, given)
-    x = np.asarray(x)
+    backend = backend_of("pack_signs", x, threshold)
+    x = as_array("pack_signs", "x", x)
     check_real("pack_signs", "x", x)
     if x.ndim == 0:
         raise ValueError("pack_signs: x must have at least 1 dimension, got a scalar")
     axis = normalize_axis("pack_signs", axis, x.ndim)
-    choice("pack_signs", "zero", zero, (1, -1))
+    zero = sign("pack_signs", "zero", zero, (1, -1))
     if not (type(threshold) is int and threshold == 0):
-        bounds = np.asarray(threshold)
+        bounds = as_array("pack_signs", "threshold", threshold)
         check_real("pack_signs", "threshold", bounds)
         if np.isnan(bounds).any():
             raise ValueError("pack_signs: threshold must not be NaN")
-        if broadcast_shapes("pack_signs", x.shape, bounds.shape) != x.shape:
+        if not _fits(bounds.shape, x.shape):
             raise ValueError(
                 f"pack_signs: threshold of shape {bounds.shape} does not broadcast to x's shape {x.shape}"
             )
@@ -306,17 +310,24 @@ def hamming_distance(a: Any, b: Any, /) -> Array:
 
 
 def _integers(operation: str, name: str, value: Any) -> Array:
-    array = np.asarray(value)
+    array = as_array(operation, name, value)
     if array.dtype.kind not in "bui":
         raise TypeError(f"{operation}: {name} must be bool or integer, got dtype {array.dtype}")
     return array
 
 
 def _words(operation: str, name: str, value: Any) -> Array:
-    array = np.asarray(value)
+    array = as_array(operation, name, value)
     if array.dtype.newbyteorder("=") != np.uint64:
         raise TypeError(f"{operation}: {name} must be words of uint64, got dtype {array.dtype}")
     return array
+
+
+def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, into) == into
+    except ValueError:
+        return False
 
 
 def _along(operation: str, array: Array, axis: int | None) -> tuple[Array, int]:

@@ -9,6 +9,8 @@ import numpy as np
 from fastconv._arguments import (
     Filter,
     Pair,
+    as_array,
+    as_dtype,
     broadcast_shapes,
     check_groups,
     check_out,
@@ -135,9 +137,9 @@ def convolve2d(
     --------
     >>> import numpy as np
     >>> convolve2d(np.eye(3), np.array([[1.0, 2.0]]), mode="valid")
-    array([[2., 1.],
-           [0., 2.],
-           [0., 0.]])
+    array([[2., 0.],
+           [1., 2.],
+           [0., 1.]])
     """
     return _filter("convolve2d", in1, in2, mode, boundary, fillvalue, method, dtype, out)
 
@@ -195,9 +197,10 @@ def conv2d(
     array([[[[18.5]]]])
     """
     backend = backend_of("conv2d", x, weight, bias, out)
-    x, weight = np.asarray(x), np.asarray(weight)
-    bias = None if bias is None else np.asarray(bias)
-    arrays = [x, weight] if bias is None else [x, weight, bias]
+    x, weight = as_array("conv2d", "x", x), as_array("conv2d", "weight", weight)
+    arrays = {"x": x, "weight": weight}
+    if bias is not None:
+        arrays["bias"] = bias = as_array("conv2d", "bias", bias)
     layout = image_layout("conv2d", x.shape, data_format, (3, 4))
     if weight.ndim != 4:
         raise ValueError(f"conv2d: weight must have shape (O, C / groups, kh, kw), got {weight.shape}")
@@ -205,7 +208,7 @@ def conv2d(
     groups = check_groups("conv2d", groups, c, weight.shape)
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"conv2d: bias must have shape ({weight.shape[0]},), got {bias.shape}")
-    dtype = _result_dtype("conv2d", arrays, None)
+    dtype = _result_dtype("conv2d", arrays, "convert the inputs")
     geometry = window("conv2d", (h, w), weight.shape[2:], stride, padding, dilation)
     shape = layout.shape(n, weight.shape[0], *geometry.output)
     check_out("conv2d", out, shape, dtype)
@@ -224,10 +227,11 @@ def _filter(
     out: Array | None,
 ) -> Array:
     backend = backend_of(operation, in1, in2, out)
-    image, kernel = np.asarray(in1), np.asarray(in2)
+    image, kernel = as_array(operation, "in1", in1), as_array(operation, "in2", in2)
+    arrays = {"in1": image, "in2": kernel}
     if image.ndim < 2 or kernel.ndim < 2:
         raise ValueError(
-            f"{operation}: inputs must have shape (..., H, W), got {image.shape} and {kernel.shape}"
+            f"{operation}: in1 and in2 must have shape (..., H, W), got {image.shape} and {kernel.shape}"
         )
     choice(operation, "mode", mode, ("full", "valid", "same"))
     choice(operation, "boundary", boundary, tuple(BOUNDARIES))
@@ -240,13 +244,13 @@ def _filter(
     centre = (kh // 2, kw // 2) if operation == "correlate2d" else ((kh - 1) // 2, (kw - 1) // 2)
     size, before = filter_extent(mode, image.shape[-2:], (kh, kw), centre)
     batch = broadcast_shapes(operation, image.shape[:-2], kernel.shape[:-2])
-    result = _result_dtype(operation, [image, kernel], dtype)
+    result = _result_dtype(operation, arrays, "pass dtype= or convert the inputs", dtype)
     check_out(operation, out, (*batch, *size), result)
     name = BOUNDARIES[boundary]
     if name != "fill" and 0 in image.shape[-2:] and 0 not in size:
         raise ValueError(f"{operation}: boundary {boundary!r} has nothing to repeat in an empty image")
-    fill = _fillvalue(operation, fillvalue, result)
-    plan = Filter(batch, size, before, name, fill, method, result, mirrored)
+    fill = _fillvalue(operation, fillvalue, result) if name == "fill" else result.type(0)
+    plan = Filter(operation, batch, size, before, name, fill, method, result, mirrored)
     function = getattr(backend.module("correlation"), operation)
     return function(image, kernel, plan, out)
 
@@ -263,24 +267,24 @@ def _swapped(operation: str, image: Pair, kernel: Pair) -> bool:
     )
 
 
-def _result_dtype(operation: str, arrays: list[Array], dtype: Any) -> np.dtype[Any]:
-    for array in arrays:
+def _result_dtype(operation: str, arrays: dict[str, Array], cure: str, dtype: Any = None) -> np.dtype[Any]:
+    for name, array in arrays.items():
         if array.dtype.kind not in "biufc" or array.dtype.char in "gG":
             raise TypeError(
-                f"{operation}: inputs must be integers, float16/32/64 or complex64/128, "
+                f"{operation}: {name} must be integers, float16/32/64 or complex64/128, "
                 f"got dtype {array.dtype}"
             )
-    common = np.result_type(*(array.dtype.newbyteorder("=") for array in arrays))
-    result = common if dtype is None else np.dtype(dtype).newbyteorder("=")
+    common = np.result_type(*(array.dtype.newbyteorder("=") for array in arrays.values()))
+    result = common if dtype is None else as_dtype(operation, dtype)
     if not np.can_cast(common, result, "same_kind"):
         raise TypeError(f"{operation}: inputs of dtype {common} do not cast to dtype {result}")
     if result.kind not in "iufc" or result.char in "gG":
-        raise TypeError(f"{operation}: cannot compute in dtype {result}; pass dtype= or convert the inputs")
+        raise TypeError(f"{operation}: cannot compute in dtype {result}; {cure}")
     return result
 
 
 def _fillvalue(operation: str, value: Any, dtype: np.dtype[Any]) -> Any:
-    given = np.asarray(value)
+    given = as_array(operation, "fillvalue", value)
     if given.size != 1 or given.dtype.kind not in "biufc":
         raise ValueError(f"{operation}: fillvalue must be one number, got {value!r}")
     number = given.reshape(())[()]

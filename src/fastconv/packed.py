@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import integer
+from fastconv._arguments import as_dtype, flag, integer
 from fastconv._dispatch import Array, backend_of
 
 
@@ -57,7 +57,11 @@ class PackedSigns:
                 f"got words of shape {self.words.shape}"
             )
         tail = self.length % 64
-        if self.check and tail and (self.words[..., -1] >> np.uint64(tail)).any():
+        if (
+            flag("PackedSigns", "check", self.check)
+            and tail
+            and (self.words[..., -1] >> np.uint64(tail)).any()
+        ):
             raise ValueError(f"PackedSigns: bits beyond length {self.length} must be 0")
 
     @property
@@ -72,6 +76,9 @@ class PackedSigns:
 
     def unpack(self, dtype: Any = np.int8) -> Array:
         """The signs as an array of +1 and -1 of ``dtype``, of shape :attr:`shape`."""
+        dtype = as_dtype("PackedSigns.unpack", dtype)
+        if dtype.kind not in "ifc":
+            raise TypeError(f"PackedSigns.unpack: dtype must hold -1 and 1, got {dtype}")
         bits = backend_of("PackedSigns.unpack", self.words).module("bits")
         ones = bits.unpackbits64(self.words, -1, self.length, "little", None)
         return (ones.view(np.int8) * np.int8(2) - np.int8(1)).astype(dtype)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from fastconv._arguments import Pair, check_out, pair, window
+from fastconv._arguments import Pair, as_array, check_out, pair, window
 from fastconv._dispatch import Array, backend_of
 
 
@@ -57,7 +55,7 @@ def im2col(
            [4, 5, 7, 8]])
     """
     backend = backend_of("im2col", x, out)
-    x = np.asarray(x)
+    x = as_array("im2col", "x", x)
     if x.dtype.kind not in "biufcmM" or x.dtype.itemsize > 16:
         raise TypeError(f"im2col: x must be bool, integer, float, complex or a date, got dtype {x.dtype}")
     if x.ndim < 2:
@@ -117,7 +115,7 @@ def col2im(
             [1, 2, 1]]])
     """
     backend = backend_of("col2im", cols, out)
-    cols = np.asarray(cols)
+    cols = as_array("col2im", "cols", cols)
     if cols.dtype.kind not in "biufc" or cols.dtype.char in "gG":
         raise TypeError(f"col2im: cols must be bool, integer, float or complex, got dtype {cols.dtype}")
     size = pair("col2im", "output_size", output_size, 0)

@@ -11,6 +11,7 @@ from fastconv._arguments import (
     Epilogue,
     ImageLayout,
     Pair,
+    as_array,
     broadcast_shapes,
     check_groups,
     check_out,
@@ -20,6 +21,7 @@ from fastconv._arguments import (
     image_layout,
     integer,
     normalize_axis,
+    sign,
     window,
 )
 from fastconv._dispatch import Array, backend_of
@@ -118,10 +120,11 @@ def xnor_linear(
     --------
     >>> import numpy as np
     >>> xnor_linear(np.array([1.0, -3.0]), np.array([[0.5, 0.5], [1.0, -1.0]]), scale="alpha")
-    array([0., 2.], dtype=float32)
+    array([0., 2.])
     """
     operation = "xnor_linear"
-    backend = backend_of(operation, *_words_of(x, weight), bias, out)
+    tau = getattr(threshold, "tau", None)
+    backend = backend_of(operation, *_words_of(x, weight), scale, bias, tau, out)
     x = _signs(operation, "x", x)
     if isinstance(weight, PackedFilters):
         if weight.shape[2:] != (1, 1):
@@ -171,13 +174,13 @@ def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     """
     operation = "pack_filters"
     backend = backend_of(operation, weight)
-    weight = np.asarray(weight)
+    weight = as_array(operation, "weight", weight)
     check_real(operation, "weight", weight)
     if weight.ndim != 4:
         raise ValueError(f"{operation}: weight must have shape (O, C / groups, kh, kw), got {weight.shape}")
-    choice(operation, "zero", zero, (1, -1))
-    words, alpha = backend.module("xnor").pack_filters(weight, zero)
-    return PackedFilters(words, weight.shape[1], alpha)
+    zero = sign(operation, "zero", zero, (1, -1))
+    packed: PackedFilters = backend.module("xnor").pack_filters(weight, zero)
+    return packed
 
 
 def xnor_conv2d(
@@ -250,14 +253,17 @@ def xnor_conv2d(
              [ -8, -12,  -8]]]], dtype=int32)
     """
     operation = "xnor_conv2d"
-    backend = backend_of(operation, *_words_of(x, weight), bias, out)
+    tau = getattr(threshold, "tau", None)
+    backend = backend_of(operation, *_words_of(x, weight), scale, bias, tau, out)
     x = _signs(operation, "x", x)
     packed = isinstance(x, PackedSigns)
     choice(operation, "data_format", data_format, ("NCHW", "NHWC"))
     source = image_layout(operation, x.shape, "NHWC" if packed else data_format, (3 if packed else 2, 4))
     n, c, h, w = source.sizes(x.shape)
+    if isinstance(weight, PackedSigns):
+        raise TypeError(f"{operation}: weight must be a real array or PackedFilters, got PackedSigns")
     if not isinstance(weight, PackedFilters):
-        weight = np.asarray(weight)
+        weight = as_array(operation, "weight", weight)
         check_real(operation, "weight", weight)
         if source.rank == 2 and weight.ndim == 2:
             weight = weight[None, None]
@@ -269,8 +275,7 @@ def xnor_conv2d(
     if source.rank == 2 and filters != 1:
         raise ValueError(f"{operation}: one image (H, W) takes one filter, got {filters}; use (1, H, W)")
     groups = check_groups(operation, groups, c, weight.shape)
-    pad_value = integer(operation, "pad_value", pad_value, -1)
-    choice(operation, "pad_value", pad_value, (0, 1, -1))
+    pad_value = sign(operation, "pad_value", pad_value, (0, 1, -1))
     geometry = window(operation, (h, w), weight.shape[2:], stride, padding, dilation)
     _check_terms(operation, channels * geometry.taps)
     epilogue = _epilogue(operation, x, weight, filters, scale, bias, threshold)
@@ -325,7 +330,7 @@ def activation_scale(
     """
     operation = "activation_scale"
     backend = backend_of(operation, x)
-    x = np.asarray(x)
+    x = as_array(operation, "x", x)
     check_real(operation, "x", x)
     layout = image_layout(operation, x.shape, data_format, (2, 4))
     n, c, h, w = layout.sizes(x.shape)
@@ -384,26 +389,18 @@ def fold_batchnorm(
     (array([3, 3], dtype=int32), array([False,  True]))
     """
     operation = "fold_batchnorm"
-    given = {"gamma": gamma, "beta": beta, "mean": mean, "var": var}
+    given = {"gamma": gamma, "beta": beta, "mean": mean, "var": var, "eps": eps}
     given |= {"alpha": 1.0 if alpha is None else alpha, "bias": 0.0 if bias is None else bias}
     backend = backend_of(operation, *given.values())
-    parameters = {}
-    for name, value in given.items():
-        parameter = np.asarray(value)
-        check_real(operation, name, parameter)
-        if parameter.ndim > 1 or (parameter.ndim == 0 and name not in ("alpha", "bias")):
-            raise ValueError(f"{operation}: {name} must have shape (O,), got {parameter.shape}")
-        if not np.isfinite(parameter).all():
-            raise ValueError(f"{operation}: {name} must be finite, got NaN or infinity")
-        parameters[name] = parameter.astype(np.float32)
+    parameters = {name: _parameter(operation, name, value) for name, value in given.items()}
     shapes = {name: parameter.shape for name, parameter in parameters.items() if parameter.ndim}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"{operation}: parameters must all have the same shape (O,), got {shapes}")
-    if not (np.isfinite(eps) and eps >= 0) or (parameters["var"] + np.float32(eps) <= 0).any():
-        raise ValueError(f"{operation}: var + eps must be positive and eps not negative, got eps={eps}")
+    if parameters["eps"] == 0 and (parameters["var"] == 0).any():
+        raise ValueError(f"{operation}: var + eps must be positive, got 0 in float32 for eps={eps}")
     n = integer(operation, "n", n, 0)
     _check_terms(operation, n)
-    tau, flip = backend.module("xnor").fold_batchnorm(**parameters, eps=np.float32(eps), n=n)
+    tau, flip = backend.module("xnor").fold_batchnorm(**parameters, n=n)
     return Threshold(tau, flip)
 
 
@@ -451,7 +448,9 @@ def binary_max_pool2d(
     layout = image_layout(operation, x.shape, "NHWC", (3, 4))
     n, c, h, w = layout.sizes(x.shape)
     geometry = window(operation, (h, w), kernel_size, kernel_size if stride is None else stride, padding, 1)
-    words = backend.module("xnor").binary_max_pool2d(x.words, geometry, layout.shape(n, c, *geometry.output))
+    shape = layout.shape(n, c, *geometry.output)
+    check_out(operation, None, (*shape[:-1], x.words.shape[-1]), np.uint64)
+    words = backend.module("xnor").binary_max_pool2d(x.words, geometry, shape)
     return PackedSigns(words, c)
 
 
@@ -494,7 +493,7 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
     """
     operation = "binarize_residual"
     backend = backend_of(operation, x)
-    x = np.asarray(x)
+    x = as_array(operation, "x", x)
     check_real(operation, "x", x)
     if x.ndim == 0:
         raise ValueError(f"{operation}: x must have at least 1 dimension, got a scalar")
@@ -515,7 +514,7 @@ def _signs(operation: str, name: str, value: Any) -> Any:
         return value
     if isinstance(value, PackedFilters):
         raise TypeError(f"{operation}: {name} must be a real array or PackedSigns, got PackedFilters")
-    array = np.asarray(value)
+    array = as_array(operation, name, value)
     check_real(operation, name, array)
     return array
 
@@ -571,8 +570,26 @@ def _epilogue(
     return Epilogue(dtype, "alpha" if by_window else scale, by_window, bias, None)
 
 
+def _parameter(operation: str, name: str, value: Any) -> Array:
+    """A parameter of batch normalization, in float32."""
+    given = as_array(operation, name, value)
+    check_real(operation, name, given)
+    ranks = {"eps": (0,), "alpha": (0, 1), "bias": (0, 1)}.get(name, (1,))
+    if given.ndim not in ranks:
+        accepted = " or ".join(("a scalar", "of shape (O,)")[rank] for rank in ranks)
+        raise ValueError(f"{operation}: {name} must be {accepted}, got shape {given.shape}")
+    with np.errstate(over="ignore"):
+        array = given.astype(np.float32)
+    lowest = 0 if name in ("var", "eps") else -np.inf
+    fits = np.isfinite(array) & (array >= lowest)
+    if not fits.all():
+        accepted = "finite" if lowest else "finite and not negative"
+        raise ValueError(f"{operation}: {name} must be {accepted} in float32, got {given[~fits][0]}")
+    return array
+
+
 def _per_filter(operation: str, name: str, value: Any, filters: int, dtype: np.dtype[Any]) -> Array:
-    array = np.asarray(value)
+    array = as_array(operation, name, value)
     check_real(operation, name, array)
     if array.shape != (filters,):
         raise ValueError(f"{operation}: {name} must have shape ({filters},), got {array.shape}")

@@ -81,8 +81,6 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
         return native(x.reshape(-1)), 0, strides
     lowest = x[tuple(slice(None, None, -1 if s < 0 else 1) for s in strides)]
     reach = [(n - 1) * abs(s) for n, s in zip(x.shape, strides, strict=True)]
-    flat = np.lib.stride_tricks.as_strided(
-        lowest, (sum(reach) + 1,), (x.dtype.itemsize,), writeable=False
-    )
+    flat = np.lib.stride_tricks.as_strided(lowest, (sum(reach) + 1,), (x.dtype.itemsize,), writeable=False)
     origin = sum(r for r, s in zip(reach, strides, strict=True) if s < 0)
     return flat, origin, strides

@@ -98,7 +98,7 @@ def filter_by_fft(image: Array, kernel: Array, plan: Filter, sums: Array) -> Non
             padded[inside] = images[i][np.ix_(rows[rows >= 0], columns[columns >= 0])]
         taps = kernels[k].astype(wide)
         if sums.dtype.kind in "iu":
-            _require_exact(padded, taps, size)
+            _require_exact(plan.operation, padded, taps, size)
         with np.errstate(all="ignore"):
             spectrum = forward(padded, size, **workers) * forward(taps.conj(), size, **workers).conj()
             values = backward(spectrum, size, **workers)[:height, :width]
@@ -108,11 +108,11 @@ def filter_by_fft(image: Array, kernel: Array, plan: Filter, sums: Array) -> Non
             target[...] = values
 
 
-def _require_exact(padded: Array, taps: Array, size: list[int]) -> None:
+def _require_exact(operation: str, padded: Array, taps: Array, size: list[int]) -> None:
     scale = np.linalg.norm(padded) * np.linalg.norm(taps)
     error = FFT_ERROR * np.finfo(np.float64).eps * np.log2(max(size[0] * size[1], 2)) * scale
     if error >= 0.25:
         raise ValueError(
-            "correlate2d, convolve2d: method 'fft' cannot give exact integers for values this large; "
+            f"{operation}: method 'fft' cannot give exact integers for values this large; "
             "use method='direct', or convert to float"
         )

@@ -61,7 +61,9 @@ def conv2d(
     n, c, h, w = layout.sizes(x.shape)
     o, cg = weight.shape[0] // groups, c // groups
     images = x.reshape(n, h, w, c).transpose(0, 3, 1, 2) if layout.channels_last else x.reshape(n, c, h, w)
-    flat = (n, geometry.positions, groups * o) if layout.channels_last else (n, groups * o, geometry.positions)
+    flat = (
+        (n, geometry.positions, groups * o) if layout.channels_last else (n, groups * o, geometry.positions)
+    )
     results = target.reshape(flat)
     if not layout.channels_last:
         results = results.transpose(0, 2, 1)  # (N, L, O) either way
@@ -107,9 +109,10 @@ def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Arr
         target[...] = 0
         return deliver(target, out)
     work = working_dtype(plan.dtype)
-    sums = np.empty(plan.shape, work) if plan.dtype == np.float16 else target
+    apart = plan.dtype == np.float16 or plan.method == "fft"  # which may refuse an image of a batch
+    sums = np.empty(plan.shape, work) if apart else target
     taps = stacked(kernel.astype(work), 2)
-    factors = _factors(taps, plan.method)
+    factors = _factors(taps, plan)
     if plan.method == "fft":
         filter_by_fft(image, kernel.astype(work), plan, sums)
     elif factors is not None:
@@ -126,20 +129,20 @@ def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Arr
     return deliver(target, out)
 
 
-def _factors(taps: Array, method: str) -> tuple[Array, Array] | None:
-    """Row and column kernels (K, 1, kw) and (K, kh, 1), if ``method`` wants them and they exist."""
+def _factors(taps: Array, plan: Filter) -> tuple[Array, Array] | None:
+    """Row and column kernels (K, 1, kw) and (K, kh, 1), if ``plan`` wants them and they exist."""
     kh, kw = taps.shape[1:]
-    if method == "auto" and kh * kw < SEPARABLE_GAIN * (kh + kw):
+    if plan.method == "auto" and kh * kw < SEPARABLE_GAIN * (kh + kw):
         return None
-    if method not in ("auto", "separable"):
+    if plan.method not in ("auto", "separable"):
         return None
     pairs = [factor(kernel) for kernel in taps]
     found = [pair for pair in pairs if pair is not None]
     if len(found) == len(pairs):
         columns, rows = zip(*found, strict=True)
         return np.array(rows, taps.dtype)[:, None, :], np.array(columns, taps.dtype)[:, :, None]
-    if method == "separable":
-        raise ValueError("correlate2d, convolve2d: method 'separable' needs a kernel of rank 1")
+    if plan.method == "separable":
+        raise ValueError(f"{plan.operation}: method 'separable' needs in2 of rank 1, got a higher rank")
     return None
 
 

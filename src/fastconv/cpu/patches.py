@@ -16,7 +16,10 @@ def im2col(x: Array, geometry: Window, shape: tuple[int, ...], out: Array | None
         images = stacked(x if x.dtype.isnative else native(x), 2)
         bits = carrier(target)
         gather_windows(
-            images.view(bits), geometry, 0, target.view(bits).reshape(target.size // geometry.positions, geometry.positions)
+            images.view(bits),
+            geometry,
+            0,
+            target.view(bits).reshape(target.size // geometry.positions, geometry.positions),
         )
     return deliver(target, out)
 
@@ -28,7 +31,9 @@ def col2im(cols: Array, geometry: Window, shape: tuple[int, ...], out: Array | N
     sums = target if dtype == columns.dtype else np.empty(shape, columns.dtype)
     if sums.size:
         _scatter(
-            columns.reshape(columns.size // (geometry.taps * geometry.positions), geometry.taps, *geometry.output),
+            columns.reshape(
+                columns.size // (geometry.taps * geometry.positions), geometry.taps, *geometry.output
+            ),
             np.array(geometry.kernel),
             np.array(geometry.stride),
             np.array(geometry.dilation),

@@ -52,9 +52,7 @@ def convolve2d(
     if mode == "valid" and any(n < k for n, k in zip(image.shape[-2:], kernel.shape[-2:], strict=True)):
         image, kernel = kernel, image
     centre = (kernel.shape[-2] - 1) // 2, (kernel.shape[-1] - 1) // 2
-    return write(
-        _correlate(image, kernel[..., ::-1, ::-1], mode, centre, boundary, fillvalue, dtype), out
-    )
+    return write(_correlate(image, kernel[..., ::-1, ::-1], mode, centre, boundary, fillvalue, dtype), out)
 
 
 def _correlate(
@@ -65,7 +63,9 @@ def _correlate(
     dtype = common if dtype is None else np.dtype(dtype)
     work = np.float32 if dtype == np.float16 else dtype
     (h, w), (kh, kw) = image.shape[-2:], kernel.shape[-2:]
-    before = {"full": (kh - 1, kw - 1), "same": (kh - 1 - centre[0], kw - 1 - centre[1]), "valid": (0, 0)}[mode]
+    before = {"full": (kh - 1, kw - 1), "same": (kh - 1 - centre[0], kw - 1 - centre[1]), "valid": (0, 0)}[
+        mode
+    ]
     ho, wo = {"full": (h + kh - 1, w + kw - 1), "same": (h, w), "valid": (h - kh + 1, w - kw + 1)}[mode]
     batch = np.broadcast_shapes(image.shape[:-2], kernel.shape[:-2])
     ho, wo = max(ho, 0), max(wo, 0)
@@ -76,7 +76,11 @@ def _correlate(
             for k, length, size, n in zip(before, (ho, wo), (kh, kw), (h, w), strict=True)
         ]
         everywhere = [(0, 0)] * (image.ndim - 2) + pads
-        extra = {"constant_values": np.asarray(fillvalue).reshape(())} if PAD_MODES[boundary] == "constant" else {}
+        extra = (
+            {"constant_values": np.asarray(fillvalue).reshape(())}
+            if PAD_MODES[boundary] == "constant"
+            else {}
+        )
         padded = np.pad(image.astype(work), everywhere, PAD_MODES[boundary], **extra)  # type: ignore[call-overload]
         with np.errstate(all="ignore"):
             for a in range(kh):
@@ -100,7 +104,9 @@ def conv2d(
     out: Any = None,
 ) -> Any:
     x, weight = np.asarray(x), np.asarray(weight)
-    dtype = np.result_type(*(a.dtype.newbyteorder("=") for a in map(np.asarray, (x, weight, *([] if bias is None else [bias])))))
+    dtype = np.result_type(
+        *(a.dtype.newbyteorder("=") for a in map(np.asarray, (x, weight, *([] if bias is None else [bias]))))
+    )
     work = np.float32 if dtype == np.float16 else dtype
     layout = image_layout("conv2d", x.shape, data_format, (3, 4))
     n, c, h, w = layout.sizes(x.shape)

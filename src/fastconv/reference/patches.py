@@ -34,7 +34,9 @@ def col2im(
     out: Any = None,
 ) -> Any:
     cols = np.asarray(cols)
-    w = window("col2im", pair("col2im", "output_size", output_size, 0), kernel_size, stride, padding, dilation)
+    w = window(
+        "col2im", pair("col2im", "output_size", output_size, 0), kernel_size, stride, padding, dilation
+    )
     dtype = cols.dtype.newbyteorder("=")
     planes = cols.reshape(*cols.shape[:-2], cols.shape[-2] // w.taps, w.taps, *w.output)
     image = np.zeros((*planes.shape[:-3], *w.padded), np.float32 if dtype == np.float16 else dtype)

@@ -79,7 +79,11 @@ def xnor_conv2d(
 
     if isinstance(scale, str):
         by_window = scale == "xnor"
-        alpha = weight.alpha if isinstance(weight, PackedFilters) else mean_magnitude(np.asarray(weight).reshape(kernel.shape))
+        alpha = (
+            weight.alpha
+            if isinstance(weight, PackedFilters)
+            else mean_magnitude(np.asarray(weight).reshape(kernel.shape))
+        )
         scale = alpha.astype(result_dtype(x))
         if by_window:
             k = window_means(nchw(real(x), source), w, groups).astype(result_dtype(x))
@@ -124,7 +128,9 @@ def fold_batchnorm(
 ) -> Threshold:
     """Look at every integer y: the bit is the same on either side of one step at most."""
     gamma, beta, mean, var = (np.asarray(p, np.float32) for p in (gamma, beta, mean, var))
-    alpha, bias = (np.asarray(p, np.float32) for p in (1 if alpha is None else alpha, 0 if bias is None else bias))
+    alpha, bias = (
+        np.asarray(p, np.float32) for p in (1 if alpha is None else alpha, 0 if bias is None else bias)
+    )
     y = np.arange(-n, n + 1, dtype=np.float32)[:, None]
     slope = gamma * (np.float32(1) / np.sqrt(var + np.float32(eps)))
     bit = (alpha * y + bias) * slope + (beta - mean * slope) >= 0
@@ -138,7 +144,14 @@ def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: 
     image = signs(x)
     layout = image_layout("binary_max_pool2d", image.shape, "NHWC", (3, 4))
     n, c, *size = layout.sizes(image.shape)
-    w = window("binary_max_pool2d", (size[0], size[1]), kernel_size, kernel_size if stride is None else stride, padding, 1)
+    w = window(
+        "binary_max_pool2d",
+        (size[0], size[1]),
+        kernel_size,
+        kernel_size if stride is None else stride,
+        padding,
+        1,
+    )
     padded = np.pad(nchw(image, layout), [(0, 0), (0, 0), *w.padding], constant_values=-1)
     largest = np.max([padded[(..., *taken)] for taken in tap_slices(w)], axis=0)
     return pack_signs(largest.transpose(0, 2, 3, 1).reshape(layout.shape(n, c, *w.output)))
@@ -146,10 +159,18 @@ def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: 
 
 def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Any, PackedSigns]]:
     rest = real(x).astype(result_dtype(x))
-    others = None if axis is None else tuple(d for d in range(rest.ndim) if d != normalize_axis("", axis, rest.ndim))
+    others = (
+        None
+        if axis is None
+        else tuple(d for d in range(rest.ndim) if d != normalize_axis("", axis, rest.ndim))
+    )
     terms = []
     for _ in range(bits):
-        mean = np.abs(rest).mean(axis=others, dtype=np.float64, keepdims=True) if rest.size else np.zeros((1,) * rest.ndim)
+        mean = (
+            np.abs(rest).mean(axis=others, dtype=np.float64, keepdims=True)
+            if rest.size
+            else np.zeros((1,) * rest.ndim)
+        )
         scale = mean.astype(rest.dtype)
         terms.append((scale.reshape(() if axis is None else -1), pack_signs(rest)))
         rest = rest - scale * np.where(rest >= 0, 1, -1).astype(rest.dtype)

@@ -1,0 +1,102 @@
+"""Images and filters as the XNOR kernels take them: packed, padded, side by side."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from fastconv._arguments import ImageLayout, Window
+from fastconv.cpu import bits
+from fastconv.cpu._arrays import Array, flat_memory, native, signed
+from fastconv.cpu._images import pack_image
+from fastconv.cpu._vector import LANES
+from fastconv.packed import PackedFilters, PackedSigns
+
+
+def filter_tiles(words: Array, groups: int) -> Array:
+    """Filters (O, kh, kw, w) as blocks of 8 side by side: (groups, blocks, kh * kw * w, 8)."""
+    o = words.shape[0] // groups
+    depth = prod(words.shape[1:])
+    blocks = -(-o // LANES)
+    padded = np.zeros((groups, blocks * LANES, depth), np.uint64)
+    padded[:, :o] = words.reshape(groups, o, depth)
+    return np.ascontiguousarray(padded.reshape(groups, blocks, LANES, depth).swapaxes(2, 3))
+
+
+def tap_sums(filters: PackedFilters) -> Array:
+    """Sums of the filters' signs over all taps above and left of each: (kh + 1, kw + 1, O) int32."""
+    o, c, kh, kw = filters.shape
+    signs = 2 * np.bitwise_count(filters.words).sum(axis=-1, dtype=np.int64) - c
+    sums = np.zeros((kh + 1, kw + 1, o), np.int32)
+    sums[1:, 1:] = signs.transpose(1, 2, 0).cumsum(axis=0).cumsum(axis=1)
+    return sums
+
+
+def packed_rows(x: Array | PackedSigns, axis: int) -> Array:
+    """Words of ``x`` packed along ``axis``, as a matrix of at least 2 dimensions."""
+    words = x.words if isinstance(x, PackedSigns) else bits.pack_signs(x, axis % x.ndim, 1, 0)
+    return native(np.atleast_2d(words))
+
+
+def pack_filters(weight: Array, zero: int) -> PackedFilters:
+    """The signs of ``weight`` (O, C, kh, kw) and the mean magnitude of each filter."""
+    return PackedFilters(bits.pack_signs(weight, 1, zero, 0), weight.shape[1], mean_magnitude(weight))
+
+
+def mean_magnitude(weight: Array) -> Array:
+    """mean(abs) of each filter (0 without weights), summed in float64; bool counts as signs."""
+    terms = prod(weight.shape[1:])
+    if weight.dtype == np.bool_ or terms == 0:
+        return np.full(weight.shape[0], float(terms > 0), np.float32)
+    with np.errstate(over="ignore"):
+        magnitudes: Array = np.abs(weight, dtype=np.float64)
+        return np.asarray(magnitudes.sum(axis=tuple(range(1, weight.ndim))) / terms, np.float32)
+
+
+def as_nchw(x: Array, layout: ImageLayout) -> Array:
+    n, c, h, w = layout.sizes(x.shape)
+    if layout.channels_last and layout.rank > 2:
+        return x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+    return x.reshape(n, c, h, w)
+
+
+def padded_words(x: Array | PackedSigns, layout: ImageLayout, geometry: Window, groups: int) -> Array:
+    """Signs of ``x`` as words (N, groups, Hp, Wp, w), each group packed by itself, padding 0."""
+    n, c, h, w = layout.sizes(x.shape)
+    (top, _), (left, _) = geometry.padding
+    height, width = geometry.padded
+    depth = -(-(c // groups) // 64)
+    if isinstance(x, PackedSigns):
+        whole = native(x.words).reshape(n, 1, h, w, -(-c // 64))
+        if groups > 1:
+            whole = _regrouped(x, (n, h, w), c, groups)
+        if (height, width) == (h, w):
+            return whole
+        words = np.zeros((n, groups, height, width, depth), np.uint64)
+        words[:, :, top : top + h, left : left + w] = whole
+        return words
+    allocate = np.empty if (height, width) == (h, w) else np.zeros
+    words = allocate((n, groups, height, width, depth), np.uint64)
+    if not words.size:
+        return words
+    image, strict = signed(as_nchw(x, layout))
+    flat, origin, steps = flat_memory(image)
+    if 1 not in (steps[1], steps[3]):
+        flat, origin, steps = flat_memory(native(image))
+    pack_image(
+        flat,
+        np.array([origin, *steps]),
+        np.array([h, w, c // groups, top, left]),
+        strict,
+        words,
+    )
+    return words
+
+
+def _regrouped(x: PackedSigns, size: tuple[int, int, int], channels: int, groups: int) -> Array:
+    """Words packed over all channels, packed anew for each group: (N, groups, H, W, w)."""
+    n, h, w = size
+    ones = bits.unpackbits64(x.words, x.words.ndim - 1, channels, "little", None)
+    grouped = ones.reshape(n, h, w, groups, channels // groups).transpose(0, 3, 1, 2, 4)
+    return bits.packbits64(grouped, 4, "little", None)
