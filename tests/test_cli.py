@@ -25,7 +25,7 @@ def image_file(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def short_turns(monkeypatch):
-    monkeypatch.setattr("fastconv._measure.TURN_SECONDS", 0.001)
+    monkeypatch.setattr("fastconv.demo.measure.TURN_SECONDS", 0.001)
 
 
 def demo(image, output, *more):
@@ -205,7 +205,8 @@ def test_info_for_people(capsys):
     assert main(["info"]) == 0
     out = capsys.readouterr().out
     assert "✓" in out
-    assert "✗ no implementation yet; convert with x.filled(0)" in out
+    assert "✗ not supported; convert with x.filled(0)" in out
+    assert "✗ not supported yet; convert with x.compute()" in out
 
 
 def test_the_module_runs_as_a_program():

@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import signal
+
+import fastconv
+from fastconv import conv2d, convolve2d, correlate2d, reference
 from strategies import (
     COMPLEX,
     FLOATS,
@@ -20,9 +23,6 @@ from strategies import (
     values,
     windows,
 )
-
-import fastconv
-from fastconv import conv2d, convolve2d, correlate2d, reference
 
 NUMBERS = (*INTEGERS, *FLOATS, *COMPLEX)
 operations = st.sampled_from(["correlate2d", "convolve2d"])
@@ -128,7 +128,7 @@ def test_convolution_is_correlation_with_the_flipped_kernel(backend, call):
 
 @given(
     st.data(),
-    st.sampled_from([("u1", "i4"), ("i1", "f4"), ("i2", "f2"), ("f4", "f8"), ("?", "i8"), ("i8", "c16")]),
+    st.sampled_from([("u1", "i4"), ("i2", "f2"), ("f4", "f8"), ("?", "i8")]),
 )
 def test_dtype_is_accumulated_in_and_returned(backend, data, dtypes):
     given_dtype, result = dtypes
@@ -144,7 +144,7 @@ def test_dtype_is_accumulated_in_and_returned(backend, data, dtypes):
 
 @given(
     st.data(),
-    st.sampled_from([("u1", "f4"), ("f4", "f8"), ("i4", "f4"), ("f4", "c8"), ("i1", "i8"), ("f2", "f4")]),
+    st.sampled_from([("u1", "f4"), ("i4", "f4"), ("f4", "c8")]),
 )
 def test_mixed_dtypes_promote_as_in_numpy(backend, data, dtypes):
     dtypes = data.draw(st.permutations(dtypes))

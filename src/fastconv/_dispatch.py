@@ -44,10 +44,8 @@ BACKENDS = {
         Backend("numpy.ma", None, "x.filled(0)"),
     )
 }
-OWN_CONVERSIONS = {  # where an operation wants an array
-    "fastconv.packed.PackedSigns": "x.unpack()",
-    "fastconv.packed.PackedFilters": "PackedSigns(x.words, x.channels).unpack()",
-}
+# Our own types, where an operation wants an array.
+PACKED = {"PackedSigns": "x.unpack()", "PackedFilters": "PackedSigns(x.words, x.channels).unpack()"}
 
 
 def backend_of(operation: str, *operands: object) -> Backend:
@@ -78,7 +76,8 @@ def backend_of(operation: str, *operands: object) -> Backend:
 
 def _backend(operation: str, operand: object) -> Backend:
     name = _namespace_name(operand)
-    backend = BACKENDS.get(name) or Backend(name, None, OWN_CONVERSIONS.get(name, "numpy.asarray(x)"))
+    conversion = PACKED.get(name.removeprefix("fastconv.packed."), "numpy.asarray(x)")
+    backend = BACKENDS.get(name, Backend(name, None, conversion))
     if backend.package is None:
         supported = ", ".join(known.namespace for known in BACKENDS.values() if known.package)
         raise TypeError(
@@ -89,13 +88,12 @@ def _backend(operation: str, operand: object) -> Backend:
 
 
 def _namespace_name(operand: object) -> str:
-    module = type(operand).__module__
     if isinstance(operand, np.ma.MaskedArray):
         return "numpy.ma"
-    if module.startswith("scipy.sparse"):
+    if type(operand).__module__.startswith("scipy.sparse"):
         return "scipy.sparse"
     try:
         namespace = array_namespace(operand)
     except TypeError:
-        return f"{module}.{type(operand).__qualname__}"
+        return f"{type(operand).__module__}.{type(operand).__qualname__}"
     return str(namespace.__name__).removeprefix("array_api_compat.")

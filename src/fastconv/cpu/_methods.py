@@ -13,6 +13,10 @@ from fastconv._arguments import Filter
 from fastconv.cpu._arrays import Array, batch_index, stacked
 from fastconv.cpu._threads import threads
 
+SEPARABLE_ERROR = 2.0
+"""How far outer(u, v) may be from each tap, in units of sqrt(T) eps: half of the 4 sqrt(T) eps that a
+result may be off; the sums of the two passes need the rest."""
+
 FFT_ERROR = 8.0
 """Bound on the error of an FFT product in units of eps * log2(size) * |x| * |w|, generously."""
 
@@ -55,7 +59,7 @@ def factor(kernel: Array) -> tuple[Array, Array] | None:
         u, v = kernel[:, q], kernel[p] / kernel[p, q]
         wide = np.complex128 if kernel.dtype.kind == "c" else np.float64
         error = np.abs(np.outer(u.astype(wide), v.astype(wide)) - kernel)
-        close = error <= 2 * np.finfo(kernel.dtype).eps * np.abs(kernel)
+        close = error <= SEPARABLE_ERROR * np.sqrt(kernel.size) * np.finfo(kernel.dtype).eps * np.abs(kernel)
     return (u, v) if close.all() else None
 
 

@@ -23,11 +23,12 @@ from rich.text import Text
 from scipy import signal
 
 import fastconv
-from fastconv import convacc, reference
-from fastconv._demo_pictures import NEIGHBOURHOOD, Photograph, centred, draw, load_photograph, writable
+from fastconv import reference
 from fastconv._dispatch import Array
-from fastconv._measure import ROUNDS, Method, Row, compare
 from fastconv.cpu._threads import threads
+from fastconv.demo import convacc
+from fastconv.demo.measure import ROUNDS, Method, Row, compare
+from fastconv.demo.pictures import NEIGHBOURHOOD, Photograph, centred, draw, load_photograph, writable
 
 CROP = 64  # side of what pure Python gets: it takes about 5 microseconds a pixel
 

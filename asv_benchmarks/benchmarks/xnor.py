@@ -1,0 +1,118 @@
+"""XNOR: products of signs, on the shapes of ResNets."""
+
+import numpy as np
+
+import fastconv
+
+
+def normal(*shape):
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def signs(*shape):
+    return fastconv.pack_signs(normal(*shape))
+
+
+class XnorMatmul:
+    params, param_names = [256, 1024, 4096], ["n"]
+
+    def setup(self, n):
+        self.a, self.b = signs(n, n), fastconv.pack_signs(normal(n, n), axis=-2)
+        self.time_xnor_matmul(n)
+
+    def time_xnor_matmul(self, n):
+        fastconv.xnor_matmul(self.a, self.b)
+
+
+class XnorLinear:
+    params, param_names = [1, 64], ["batch"]
+
+    def setup(self, batch):
+        self.x, self.weight, self.bias = normal(batch, 4096), signs(4096, 4096), normal(4096)
+        self.time_xnor_linear(batch)
+
+    def time_xnor_linear(self, batch):
+        fastconv.xnor_linear(self.x, self.weight, self.bias)
+
+
+class XnorConv2d:
+    params, param_names = [[64, 256], [14, 56]], ["channels", "image"]
+
+    def setup(self, c, n):
+        self.x, self.filters = normal(1, c, n, n), fastconv.pack_filters(normal(c, c, 3, 3))
+        self.time_xnor_conv2d(c, n)
+
+    def time_xnor_conv2d(self, c, n):
+        fastconv.xnor_conv2d(self.x, self.filters, padding=1)
+
+
+class XnorConv2dOutput:
+    """From signs to signs by a threshold, and the scales of XNOR-Net."""
+
+    params, param_names = ["threshold", "alpha", "xnor"], ["output"]
+
+    def setup(self, output):
+        self.x, self.options = normal(1, 256, 14, 14), {"scale": output}
+        if output == "threshold":
+            threshold = fastconv.Threshold(np.zeros(256, np.int32), np.zeros(256, np.bool_))
+            self.x, self.options = fastconv.pack_signs(self.x, axis=1), {"threshold": threshold}
+        self.filters = fastconv.pack_filters(normal(256, 256, 3, 3))
+        self.time_xnor_conv2d(output)
+
+    def time_xnor_conv2d(self, output):
+        fastconv.xnor_conv2d(self.x, self.filters, padding=1, **self.options)
+
+
+class PackFilters:
+    params, param_names = [64, 256], ["channels"]
+
+    def setup(self, c):
+        self.weight = normal(c, c, 3, 3)
+        self.time_pack_filters(c)
+
+    def time_pack_filters(self, c):
+        fastconv.pack_filters(self.weight)
+
+
+class ActivationScale:
+    params, param_names = [14, 56, 224], ["image"]
+
+    def setup(self, n):
+        self.x = normal(1, 64, n, n)
+        self.time_activation_scale(n)
+
+    def time_activation_scale(self, n):
+        fastconv.activation_scale(self.x, 3, padding=1)
+
+
+class BinaryMaxPool2d:
+    params, param_names = [14, 56, 224], ["image"]
+
+    def setup(self, n):
+        self.x = signs(1, n, n, 256)
+        self.time_binary_max_pool2d(n)
+
+    def time_binary_max_pool2d(self, n):
+        fastconv.binary_max_pool2d(self.x, 2)
+
+
+class FoldBatchnorm:
+    params, param_names = [64, 1024], ["channels"]
+
+    def setup(self, c):
+        self.normalisation = normal(c), normal(c), normal(c), normal(c) ** 2
+        self.time_fold_batchnorm(c)
+
+    def time_fold_batchnorm(self, c):
+        fastconv.fold_batchnorm(*self.normalisation, n=9 * c)
+
+
+class BinarizeResidual:
+    params, param_names = [2**16, 2**22], ["elements"]
+
+    def setup(self, n):
+        self.x = normal(n // 256, 256)
+        self.time_binarize_residual(n)
+
+    def time_binarize_residual(self, n):
+        fastconv.binarize_residual(self.x, 2)
