@@ -280,21 +280,6 @@ def filter_extent(mode: str, image: Pair, kernel: Pair, centre: Pair) -> tuple[P
     return (max(h + kh - 1, 0), max(w + kw - 1, 0)), (kh - 1, kw - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Epilogue:
-    """What happens to the integers of a binary product on their way out.
-
-    ``dtype`` is the result's: int32 as they are, a float for scale * y + bias, uint64 for the words of
-    ``threshold``. ``scale`` is None, an array (O,), or "alpha"; ``by_window`` multiplies it by K.
-    """
-
-    dtype: np.dtype[Any]
-    scale: Any
-    by_window: bool
-    bias: Any
-    threshold: Any
-
-
 def check_groups(operation: str, groups: object, channels: int, weight: tuple[int, ...]) -> int:
     """``groups`` as an int that divides ``channels`` and fits ``weight`` (O, C / groups, kh, kw)."""
     number = integer(operation, "groups", groups, 1)

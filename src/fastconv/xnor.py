@@ -8,7 +8,6 @@ import numpy as np
 
 from fastconv._arguments import (
     INT32_MAX,
-    Epilogue,
     ImageLayout,
     Pair,
     as_array,
@@ -25,6 +24,7 @@ from fastconv._arguments import (
     window,
 )
 from fastconv._dispatch import Array, backend_of
+from fastconv._epilogue import check_epilogue, check_result
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
 
@@ -138,9 +138,9 @@ def xnor_linear(
     if len(x.shape) == 0 or x.shape[-1] != rows[1]:
         raise ValueError(f"{operation}: x must have shape (..., {rows[1]}) for weight {rows}, got {x.shape}")
     _check_terms(operation, rows[1])
-    epilogue = _epilogue(operation, x, weight, rows[0], scale, bias, threshold)
+    epilogue = check_epilogue(operation, x, weight, rows[0], scale, bias, threshold)
     shape = (*x.shape[:-1], rows[0])
-    _check_result(operation, out, shape, shape, epilogue)
+    check_result(operation, out, shape, shape, epilogue)
     return backend.module("xnor").xnor_linear(x, weight, rows[0], epilogue, shape, out)
 
 
@@ -278,11 +278,11 @@ def xnor_conv2d(
     pad_value = sign(operation, "pad_value", pad_value, (0, 1, -1))
     geometry = window(operation, (h, w), weight.shape[2:], stride, padding, dilation)
     _check_terms(operation, channels * geometry.taps)
-    epilogue = _epilogue(operation, x, weight, filters, scale, bias, threshold)
+    epilogue = check_epilogue(operation, x, weight, filters, scale, bias, threshold)
     layout = ImageLayout(source.rank, data_format == "NHWC")
     shape = layout.shape(n, filters, *geometry.output)
     logical = ImageLayout(max(source.rank, 3), True).shape(n, filters, *geometry.output)
-    _check_result(operation, out, shape, logical, epilogue)
+    check_result(operation, out, shape, logical, epilogue)
     return backend.module("xnor").xnor_conv2d(
         x, weight, geometry, groups, pad_value, epilogue, source, layout, out
     )
@@ -524,52 +524,6 @@ def _check_terms(operation: str, terms: int) -> None:
         raise ValueError(f"{operation}: a dot product may have at most {INT32_MAX} terms, got {terms}")
 
 
-def _check_result(
-    operation: str, out: Any, shape: tuple[int, ...], logical: tuple[int, ...], epilogue: Epilogue
-) -> None:
-    if epilogue.threshold is not None:
-        check_out(operation, out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64)
-    else:
-        check_out(operation, out, shape, epilogue.dtype)
-
-
-def _epilogue(
-    operation: str, x: Any, weight: Any, filters: int, scale: Any, bias: Any, threshold: Any
-) -> Epilogue:
-    """Check what happens to the integers, and bring its arrays to the result's dtype."""
-    dtype = np.dtype(np.float32) if isinstance(x, PackedSigns) else float_result(x.dtype)
-    if threshold is not None:
-        if not isinstance(threshold, Threshold):
-            raise TypeError(f"{operation}: threshold must be a Threshold, got {type(threshold).__name__}")
-        if scale is not None or bias is not None:
-            raise ValueError(
-                f"{operation}: threshold excludes scale and bias; fold them into it with fold_batchnorm"
-            )
-        if threshold.tau.shape != (filters,):
-            raise ValueError(
-                f"{operation}: threshold must have {filters} channels, got {threshold.tau.shape[0]}"
-            )
-        return Epilogue(np.dtype(np.uint64), None, False, None, threshold)
-    if scale is None and bias is None:
-        return Epilogue(np.dtype(np.int32), None, False, None, None)
-    by_window = isinstance(scale, str) and scale == "xnor"
-    if isinstance(scale, str):
-        choice(operation, "scale", scale, ("alpha", "xnor"))
-        if isinstance(weight, PackedSigns):
-            raise ValueError(
-                f"{operation}: scale {scale!r} needs the weight's magnitudes, which PackedSigns has dropped"
-            )
-        if by_window and isinstance(x, PackedSigns):
-            raise ValueError(
-                f"{operation}: scale 'xnor' needs the magnitudes of x, which PackedSigns has dropped"
-            )
-    elif scale is not None:
-        scale = _per_filter(operation, "scale", scale, filters, dtype)
-    if bias is not None:
-        bias = _per_filter(operation, "bias", bias, filters, dtype)
-    return Epilogue(dtype, "alpha" if by_window else scale, by_window, bias, None)
-
-
 def _parameter(operation: str, name: str, value: Any) -> Array:
     """A parameter of batch normalization, in float32."""
     given = as_array(operation, name, value)
@@ -586,12 +540,3 @@ def _parameter(operation: str, name: str, value: Any) -> Array:
         accepted = "finite" if lowest else "finite and not negative"
         raise ValueError(f"{operation}: {name} must be {accepted} in float32, got {given[~fits][0]}")
     return array
-
-
-def _per_filter(operation: str, name: str, value: Any, filters: int, dtype: np.dtype[Any]) -> Array:
-    array = as_array(operation, name, value)
-    check_real(operation, name, array)
-    if array.shape != (filters,):
-        raise ValueError(f"{operation}: {name} must have shape ({filters},), got {array.shape}")
-    with np.errstate(over="ignore"):
-        return array.astype(dtype)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import Epilogue, Window
+from fastconv._arguments import Window
+from fastconv._epilogue import Epilogue
 from fastconv.cpu._arrays import Array, flat_memory, native, signed
 from fastconv.cpu._binary import (
     INTEGERS,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._arguments import Epilogue, ImageLayout, Window, float_result
+from fastconv._arguments import ImageLayout, Window, float_result
+from fastconv._epilogue import Epilogue
 from fastconv.cpu import bits
 from fastconv.cpu._arrays import Array, deliver, native, result, stacked
 from fastconv.cpu._images import max_pool
