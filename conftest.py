@@ -44,8 +44,10 @@ def backend(request: pytest.FixtureRequest) -> TestedBackend:
 
 @pytest.fixture(scope="session")
 def torch() -> ModuleType:
-    """PyTorch as an independent peer."""
-    return optional("torch")
+    """PyTorch as an independent peer, on one thread: its examples are too small to share."""
+    module = optional("torch")
+    module.set_num_threads(1)
+    return module
 
 
 def optional(name: str) -> ModuleType:

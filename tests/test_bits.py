@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import FLOATS, INTEGERS, REAL, arrays, assert_same, seeds, shapes, values
 
 import fastconv
 from fastconv import (
@@ -19,6 +18,7 @@ from fastconv import (
     reference,
     unpackbits64,
 )
+from strategies import FLOATS, INTEGERS, REAL, arrays, assert_same, seeds, shapes, values
 
 WHOLE = ("?", *INTEGERS)
 bit_orders = st.sampled_from(["little", "big"])

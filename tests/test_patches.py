@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fastconv import col2im, im2col, reference
 from strategies import (
     COMPLEX,
     FLOATS,
@@ -17,8 +19,6 @@ from strategies import (
     values,
     windows,
 )
-
-from fastconv import col2im, im2col, reference
 
 EVERY = ("?", *INTEGERS, *FLOATS, *COMPLEX)
 kernels = st.tuples(st.integers(1, 4), st.integers(1, 4))

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import seeds, values
 
 import fastconv
 from fastconv import Threshold, reference
+from strategies import seeds, values
 
 ROOT = Path(__file__).parent.parent
 OPERATIONS = sorted(n for n in fastconv.__all__ if inspect.isfunction(getattr(fastconv, n)))

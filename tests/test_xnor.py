@@ -6,6 +6,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fastconv import (
+    PackedFilters,
+    PackedSigns,
+    Threshold,
+    activation_scale,
+    binarize_residual,
+    binary_max_pool2d,
+    fold_batchnorm,
+    hamming_distance,
+    pack_filters,
+    reference,
+    xnor_conv2d,
+    xnor_linear,
+    xnor_matmul,
+)
 from strategies import (
     FLOATS,
     REAL,
@@ -18,23 +34,6 @@ from strategies import (
     shapes,
     values,
     windows,
-)
-
-from fastconv import (
-    PackedFilters,
-    PackedSigns,
-    Threshold,
-    activation_scale,
-    binarize_residual,
-    binary_max_pool2d,
-    fold_batchnorm,
-    hamming_distance,
-    pack_filters,
-    pack_signs,
-    reference,
-    xnor_conv2d,
-    xnor_linear,
-    xnor_matmul,
 )
 
 CHANNELS = (0, 1, 2, 3, 5, 24, 63, 64, 65, 130)

@@ -48,8 +48,9 @@ def padded_index(
     return np.where(folded < n, folded, 2 * n - 1 - folded), inner
 
 
-def factor(kernel: Array) -> tuple[Array, Array] | None:
-    """A column u and a row v with kernel = outer(u, v) to rounding of every element, if there are any."""
+def factor(kernel: Array, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
+    """A column u and a row v with kernel = outer(u, v), each tap to the rounding of a result in ``dtype``,
+    if there are any."""
     if kernel.dtype.kind in "iu":
         return _factor_integers(kernel)
     p, q = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
@@ -59,7 +60,7 @@ def factor(kernel: Array) -> tuple[Array, Array] | None:
         u, v = kernel[:, q], kernel[p] / kernel[p, q]
         wide = np.complex128 if kernel.dtype.kind == "c" else np.float64
         error = np.abs(np.outer(u.astype(wide), v.astype(wide)) - kernel)
-        close = error <= SEPARABLE_ERROR * np.sqrt(kernel.size) * np.finfo(kernel.dtype).eps * np.abs(kernel)
+        close = error <= SEPARABLE_ERROR * np.sqrt(kernel.size) * np.finfo(dtype).eps * np.abs(kernel)
     return (u, v) if close.all() else None
 
 

@@ -44,7 +44,7 @@ def popcount_sum(x: Array, axes: tuple[int, ...], shape: tuple[int, ...], out: A
     planes = computable(x).reshape(outer, prod(x.shape[begin:end]), inner)
     if inner == 1:
         partial = np.empty((outer, _pieces(planes.shape[1], outer)), np.int64)
-        _popcount_rows(planes.reshape(outer, -1), partial)
+        _popcount_rows(planes[:, :, 0], partial)
         sums = partial.sum(axis=1)
     else:
         sums = np.zeros((outer, inner), np.int64)

@@ -45,6 +45,7 @@ def convolve2d(image: Array, kernel: Array, plan: Filter, out: Array | None) -> 
     return _filter(image, kernel[..., ::-1, ::-1], plan, out)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def conv2d(
     x: Array,
     weight: Array,
@@ -74,8 +75,7 @@ def conv2d(
             own = slice(g * o, (g + 1) * o)
             _multiply_windows(image[g * cg : (g + 1) * cg], geometry, filters[g], y[:, own])
     if bias is not None and target.size:
-        with np.errstate(over="ignore"):
-            results += bias.astype(dtype)
+        results += bias.astype(dtype)
     return deliver(target, out)
 
 
@@ -99,8 +99,7 @@ def _multiply_windows(image: Array, geometry: Window, filters: Array, y: Array) 
             windows = columns.view(image.dtype).astype(filters.dtype, copy=False)
             part = windows.T @ filters[:, taken].T
             sums = part if sums is None else sums + part
-        with np.errstate(over="ignore"):
-            block[...] = sums
+        block[...] = sums
 
 
 def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:
@@ -136,7 +135,7 @@ def _factors(taps: Array, plan: Filter) -> tuple[Array, Array] | None:
         return None
     if plan.method not in ("auto", "separable"):
         return None
-    pairs = [factor(kernel) for kernel in taps]
+    pairs = [factor(kernel, plan.dtype) for kernel in taps]
     found = [pair for pair in pairs if pair is not None]
     if len(found) == len(pairs):
         columns, rows = zip(*found, strict=True)

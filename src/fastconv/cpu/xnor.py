@@ -179,6 +179,7 @@ def binary_max_pool2d(words: Array, geometry: Window, shape: tuple[int, ...]) ->
     return target
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def binarize_residual(x: Array, terms: int, axis: int | None) -> list[tuple[Array, Array]]:
     rest = x.astype(float_result(x.dtype))
     if x.dtype == np.bool_:

@@ -31,8 +31,8 @@ def xnor_linear(
         magnitudes = None if isinstance(weight, PackedSigns) else mean_magnitude(np.asarray(weight))
     y = signs(x).astype(np.int32) @ rows.T.astype(np.int32)
     if isinstance(scale, str) and scale == "xnor":
-        row_scale = np.abs(real(x).astype(np.float64)).mean(axis=-1, keepdims=True) if y.size else 1
-        scale = magnitudes * np.asarray(row_scale).astype(result_dtype(x))
+        totals = np.abs(real(x).astype(np.float64)).sum(axis=-1, keepdims=True)
+        scale = magnitudes * (totals / max(rows.shape[1], 1)).astype(result_dtype(x))
     elif isinstance(scale, str):
         scale = magnitudes
     return finish(y, x, scale, bias, threshold, out)
@@ -157,6 +157,7 @@ def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: 
     return pack_signs(largest.transpose(0, 2, 3, 1).reshape(layout.shape(n, c, *w.output)))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Any, PackedSigns]]:
     rest = real(x).astype(result_dtype(x))
     others = (
