@@ -99,7 +99,7 @@ WRONG = {
         (TypeError, "out must have dtype uint64; >u8", {"out": np.full((3, 2), 77, ">u8")}),
     ],
     "unpackbits64": [
-        (TypeError, "words must be words of uint64; int64", {"words": array(3, 2, dtype="i8")}),
+        (TypeError, "words must be an array of uint64; int64; view", {"words": array(3, 2, dtype="i8")}),
         (ValueError, "count must be at most 128; 129", {"count": 129}),
         (ValueError, "count must be at least 0; -1", {"count": -1}),
         (TypeError, "count must be an integer; 70.0", {"count": 70.0}),
@@ -119,7 +119,7 @@ WRONG = {
         (TypeError, f"threshold {REAL}; complex128", {"threshold": 1j}),
     ],
     "hamming_distance": [
-        (TypeError, "a must be words of uint64; uint32", {"a": array(3, 2, dtype="u4")}),
+        (TypeError, "a must be an array of uint64; uint32; view", {"a": array(3, 2, dtype="u4")}),
         (TypeError, "both be PackedSigns; PackedSigns and ndarray", {"a": signs(3, 70)}),
         (ValueError, "lengths 70 and 71", {"a": signs(3, 70), "b": signs(3, 71)}),
         (ValueError, "2 and 3 words", {"b": words(3)}),

@@ -128,6 +128,7 @@ def assert_same(actual: Any, expected: Any) -> None:
     assert actual.dtype.isnative
     assert actual.shape == expected.shape
     assert actual.flags.c_contiguous
+    assert actual.flags.owndata
     np.testing.assert_array_equal(actual, expected)
 
 
@@ -138,6 +139,7 @@ def assert_close(actual: Any, expected: Any, magnitude: Any, terms: int) -> None
     assert actual.dtype == expected.dtype
     assert actual.shape == expected.shape
     assert actual.flags.c_contiguous
+    assert actual.flags.owndata
     if actual.dtype.kind in "biu":
         np.testing.assert_array_equal(actual, expected)
         return

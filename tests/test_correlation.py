@@ -215,14 +215,14 @@ def test_reference_conv2d_equals_pytorch(torch, seed, geometry, groups):
 
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("layout", ["contiguous", "reversed"])
-@pytest.mark.parametrize("channels", [8, 4096])
-def test_conv2d_needs_little_memory(backend, data_format, layout, channels):
-    side = 700 if channels == 8 else 28
+@pytest.mark.parametrize(("channels", "filters"), [(8, 4), (1, 256), (4096, 4), (512, 256)])
+def test_conv2d_needs_little_memory(backend, data_format, layout, channels, filters):
+    side = 500 if channels < 512 else 14
     shape = (1, channels, side, side) if data_format == "NCHW" else (1, side, side, channels)
     x = np.ones(shape, np.float32)
     if layout == "reversed":
         x = x[..., ::-1]
-    w = np.ones((4, channels, 5, 5), np.float32)
+    w = np.ones((filters, channels, 5, 5), np.float32)
     conv2d(
         backend.asarray(x[:, :8, :8] if data_format == "NHWC" else x[..., :8, :8]),
         backend.asarray(w),

@@ -46,6 +46,11 @@ def test_operation_has_a_reference_of_the_same_signature(name):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
+def test_reference_points_to_the_operation(name):
+    assert name in inspect.getdoc(getattr(reference, name))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_has_an_implementation_for_every_backend(name):
     for backend in fastconv._dispatch.BACKENDS.values():
         if backend.package:

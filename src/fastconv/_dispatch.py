@@ -45,7 +45,7 @@ BACKENDS = {
     )
 }
 # Our own types, where an operation wants an array.
-PACKED = {"PackedSigns": "x.unpack()", "PackedFilters": "PackedSigns(x.words, x.channels).unpack()"}
+PACKED = {"PackedSigns": "x.unpack()", "PackedFilters": "PackedSigns(x.words, x.channels), or its unpack()"}
 
 
 def backend_of(operation: str, *operands: object) -> Backend:

@@ -217,7 +217,8 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
         The sign of ``x == threshold``: 1 packs ``x >= threshold``, -1 packs ``x > threshold``.
         So -0.0 counts as 0, and NaN is -1 either way.
     threshold : real scalar or array
-        Broadcasts against ``x``, for example (C, 1, 1) for one threshold a channel of NCHW.
+        Broadcasts against ``x``, for example (C, 1, 1) for one threshold a channel of NCHW. Compared
+        as NumPy compares, so 64-bit integers and a float meet in float64.
 
     Returns
     -------
@@ -319,7 +320,10 @@ def _integers(operation: str, name: str, value: Any) -> Array:
 def _words(operation: str, name: str, value: Any) -> Array:
     array = as_array(operation, name, value)
     if array.dtype.newbyteorder("=") != np.uint64:
-        raise TypeError(f"{operation}: {name} must be words of uint64, got dtype {array.dtype}")
+        raise TypeError(
+            f"{operation}: {name} must be an array of uint64 (64 bits a word), got dtype {array.dtype}; "
+            "rows of 8 n bytes become words with x.view(numpy.uint64)"
+        )
     return array
 
 

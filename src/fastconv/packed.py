@@ -91,7 +91,8 @@ class PackedSigns:
 class PackedFilters:
     """The signs of convolution filters, and the mean magnitude of each filter.
 
-    Made by :func:`fastconv.pack_filters`; pickles, and its three fields are all there is to save.
+    Made by :func:`fastconv.pack_filters`; pickles, and its three fields are all there is to save. Kernels
+    keep what they derive from the words at the first call, so the words must not be changed after it.
 
     Parameters
     ----------

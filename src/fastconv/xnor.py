@@ -94,6 +94,8 @@ def xnor_linear(
     ----------
     x : real array or PackedSigns, shape (..., in)
     weight : real array or PackedSigns, shape (out, in), or PackedFilters of shape (out, in, 1, 1)
+        PackedFilters, as ``pack_filters(weight[:, :, None, None])`` gives, serve repeated calls best:
+        they keep alpha, and the layout the kernels want.
     bias : array, shape (out,), optional
         Added after scaling.
     scale : {"alpha", "xnor"} or array of shape (out,), optional

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv._arguments import ImageLayout
+
 Array = NDArray[Any]
 
 
@@ -84,3 +86,11 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     flat = np.lib.stride_tricks.as_strided(lowest, (sum(reach) + 1,), (x.dtype.itemsize,), writeable=False)
     origin = sum(r for r, s in zip(reach, strides, strict=True) if s < 0)
     return flat, origin, strides
+
+
+def as_nchw(x: Array, layout: ImageLayout) -> Array:
+    """Images in any layout as a view (N, C, H, W)."""
+    n, c, h, w = layout.sizes(x.shape)
+    if layout.channels_last and layout.rank > 2:
+        return x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+    return x.reshape(n, c, h, w)

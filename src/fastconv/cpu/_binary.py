@@ -30,35 +30,39 @@ PIXEL_BLOCK = 48
 
 @parallel_kernel
 def multiply_words(
-    words, tiles, pixels, offsets, run, shape, tasks, edges, sums, outside,
-    kind, scale, bias, factor, tau, flip, strides, out, signs, scratch,
+    words, tiles, rows, columns, offsets, run, shape, tasks, edges, sums, outside,
+    kind, scale, bias, factor, tau, flip, strides, out, signs, starts, scratch,
 ):  # fmt: skip
     """y = terms - 2 * (bits in which each window differs from each filter), stored by the epilogue.
 
-    words: flat planes; tiles (G, blocks, depth, 8); pixels (L,): where each window starts in its plane;
-    offsets, run: see ``xnor_tile``; shape: N, G, words a plane, filters a group, terms; tasks: pixels a
-    block, and into how many parts the filters are split; the rest: see ``_add_outside`` and ``_store``.
+    words: flat planes; tiles (G, blocks, depth, 8); rows (Ho,) and columns (Wo,): their sum is where a
+    window starts in its plane; offsets, run: see ``xnor_tile``;
+    shape: N, G, words a plane, filters a group, terms; tasks: pixels a block, and into how many parts the
+    filters are split; starts, scratch: a worker's own; the rest: see ``_add_outside`` and ``_store``.
     """
     n, groups, plane, filters, terms = shape[0], shape[1], shape[2], shape[3], shape[4]
     block, splits = tasks[0], tasks[1]
-    positions = pixels.size
+    positions = rows.size * columns.size
     per_image = -(-positions // block)
     total = n * per_image * splits
     units = -(-filters // UNIT)
     workers = scratch.shape[0]
     for index in numba.prange(workers):
         worker = np.int64(index)
-        counts = scratch[worker]
+        counts, pixels = scratch[worker], starts[worker]
         for task in range(total * worker // workers, total * (worker + 1) // workers):
             rest, split = divmod(task, splits)
             image, part = divmod(rest, per_image)
             first = part * block
             m = min(block, positions - first)
+            for p in range(m):
+                i, j = divmod(first + p, columns.size)
+                pixels[p] = rows[i] + columns[j]
             for unit in range(groups * units * split // splits, groups * units * (split + 1) // splits):
                 g, f = unit // units, unit % units * UNIT
                 origin = (image * groups + g) * plane
                 width = min(UNIT, filters - f)
-                _count(words, origin, pixels[first : first + m], offsets, run, tiles, g, f, width, counts)
+                _count(words, origin, pixels[:m], offsets, run, tiles, g, f, width, counts)
                 for k in range(m * UNIT):
                     counts[k] = terms - 2 * counts[k]
                 if sums.size:

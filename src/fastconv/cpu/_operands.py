@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv._arguments import ImageLayout, Window
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, flat_memory, native, signed
+from fastconv.cpu._arrays import Array, as_nchw, flat_memory, native, signed
 from fastconv.cpu._images import pack_image
 from fastconv.cpu._vector import LANES
 from fastconv.packed import PackedFilters, PackedSigns
@@ -52,13 +52,6 @@ def mean_magnitude(weight: Array) -> Array:
     with np.errstate(over="ignore"):
         magnitudes: Array = np.abs(weight, dtype=np.float64)
         return np.asarray(magnitudes.sum(axis=tuple(range(1, weight.ndim))) / terms, np.float32)
-
-
-def as_nchw(x: Array, layout: ImageLayout) -> Array:
-    n, c, h, w = layout.sizes(x.shape)
-    if layout.channels_last and layout.rank > 2:
-        return x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
-    return x.reshape(n, c, h, w)
 
 
 def padded_words(x: Array | PackedSigns, layout: ImageLayout, geometry: Window, groups: int) -> Array:

@@ -42,8 +42,8 @@ def multiply(
 ) -> None:
     """Multiply ``words`` (N, G, Hp, Wp, w), padded, by ``tiles``, and store what ``epilogue`` makes of it."""
     n, groups, _, width, depth = words.shape
-    y, x = np.divmod(np.arange(geometry.positions), geometry.output[1])
-    pixels = (y * geometry.stride[0] * width + x * geometry.stride[1]) * depth
+    rows = np.arange(geometry.output[0]) * (geometry.stride[0] * width * depth)
+    columns = np.arange(geometry.output[1]) * (geometry.stride[1] * depth)
     taps = np.arange(geometry.kernel[0])[:, None] * geometry.dilation[0] * width
     run = geometry.kernel[1] * depth
     if geometry.dilation[1] > 1:
@@ -58,13 +58,15 @@ def multiply(
     multiply_words(
         native(words).reshape(-1),
         native(tiles),
-        pixels,
+        rows,
+        columns,
         taps.reshape(-1) * depth,
         run,
         np.array([n, groups, words[0, 0].size, filters, terms]),
         np.array([block, splits]),
         *_edges(geometry, sums, outside),
         *_store_arguments(epilogue, factor, strides, target),
+        np.empty((workers, PIXEL_BLOCK), np.int64),
         np.empty((workers, PIXEL_BLOCK * UNIT), np.int32),
     )
 

@@ -43,7 +43,7 @@ def parallel_kernel(function: Callable[..., None]) -> Callable[..., None]:
     def launch(*args: Any) -> None:
         if _serial:
             serial(*args)
-        elif _threading_layer() == "workqueue":
+        elif threading_layer() == "workqueue":
             with _turn:
                 parallel(*args)
         else:
@@ -57,17 +57,13 @@ def threads() -> int:
     """How many threads a parallel kernel may use: the number of pieces to cut work into."""
     if _serial:
         return 1
-    _threading_layer()
+    threading_layer()
     return int(numba.get_num_threads())
 
 
-def threading_layer() -> str:
-    """Name of numba's threading layer: "tbb", "omp" or "workqueue"."""
-    return _threading_layer()
-
-
 @cache
-def _threading_layer() -> str:
+def threading_layer() -> str:
+    """Name of numba's threading layer, "tbb", "omp" or "workqueue"; starts its threads."""
     with global_compiler_lock:  # as numba does when it starts the threads; see _before_fork
         _load_tbb()
         numba.get_num_threads()  # starts the layer

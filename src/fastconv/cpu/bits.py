@@ -99,15 +99,16 @@ def hamming_distance(a: Array, b: Array, batch: tuple[int, ...]) -> Array:
     if not width:
         distances[...] = 0
         return distances
-    partial = np.empty((distances.size, _pieces(width, distances.size)), np.int64)
-    _hamming(
-        native(a).reshape(-1, width),
-        native(b).reshape(-1, width),
-        batch_index(a.shape[:-1], batch),
-        batch_index(b.shape[:-1], batch),
-        partial,
-    )
-    partial.sum(axis=1, out=distances.reshape(-1))
+    rows = [native(x).reshape(-1, width) for x in (a, b)]
+    own = native(np.empty(0, np.int64))  # row i of the result is row i of an operand that is not broadcast
+    index = [own if x.shape[:-1] == batch else native(batch_index(x.shape[:-1], batch)) for x in (a, b)]
+    pieces = _pieces(width, distances.size)
+    if pieces == 1:
+        _hamming_rows(*rows, *index, distances.reshape(-1))
+    else:
+        partial = np.empty((distances.size, pieces), np.int64)
+        _hamming_pieces(*rows, *index, partial)
+        partial.sum(axis=1, out=distances.reshape(-1))
     return distances
 
 
@@ -131,10 +132,10 @@ def _pieces(length: int, rows: int) -> int:
 
 def _moved_back(rows: Array, axis: int, out: Array | None, source: Array) -> Array:
     moved = np.moveaxis(rows, -1, axis)
-    if out is None:
-        return np.ascontiguousarray(moved)
-    out[...] = moved
-    return out
+    if out is not None:
+        out[...] = moved
+        return out
+    return rows if moved.shape == rows.shape and moved.flags.c_contiguous else moved.copy()
 
 
 @parallel_kernel
@@ -262,13 +263,30 @@ def _unpack_rows(words, reverse, bits):
 
 
 @parallel_kernel
-def _hamming(a, b, rows_a, rows_b, partial):
-    """a, b (rows, w) uint64; partial (m, pieces) int64 for rows rows_a[i] of a and rows_b[i] of b."""
+def _hamming_rows(a, b, rows_a, rows_b, distances):
+    """a, b (rows, w) uint64; distances (m,) int64 between rows rows_a[i] of a and rows_b[i] of b,
+    or rows i where the index is empty."""
+    m = distances.size
+    workers = (m + CHUNK - 1) // CHUNK
+    for chunk in numba.prange(workers):
+        for row in range(np.int64(chunk) * CHUNK, min(m, (np.int64(chunk) + 1) * CHUNK)):
+            left = a[rows_a[row] if rows_a.size else row]
+            right = b[rows_b[row] if rows_b.size else row]
+            total = np.int64(0)
+            for k in range(left.size):
+                total += np.int64(popcount64(left[k] ^ right[k]))
+            distances[row] = total
+
+
+@parallel_kernel
+def _hamming_pieces(a, b, rows_a, rows_b, partial):
+    """The same for a few long rows: partial (m, pieces) int64, the distance in each piece of a row."""
     pieces = partial.shape[1]
     n = a.shape[1]
     for task in numba.prange(partial.size):
         row, piece = divmod(np.int64(task), pieces)
-        i, j = rows_a[row], rows_b[row]
+        i = rows_a[row] if rows_a.size else row
+        j = rows_b[row] if rows_b.size else row
         total = np.int64(0)
         for k in range(n * piece // pieces, n * (piece + 1) // pieces):
             total += np.int64(popcount64(a[i, k] ^ b[j, k]))

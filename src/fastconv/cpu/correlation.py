@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._arguments import Filter, ImageLayout, Window
-from fastconv.cpu._arrays import Array, batch_index, computable, deliver, native, result, stacked
+from fastconv.cpu._arrays import Array, as_nchw, batch_index, computable, deliver, native, result, stacked
 from fastconv.cpu._methods import (
     factor,
     filter_by_fft,
@@ -59,9 +59,9 @@ def conv2d(
 ) -> Array:
     inputs = [x, weight] if bias is None else [x, weight, bias]
     target = result(out, shape, dtype, *inputs)
-    n, c, h, w = layout.sizes(x.shape)
+    n, c, _, _ = layout.sizes(x.shape)
     o, cg = weight.shape[0] // groups, c // groups
-    images = x.reshape(n, h, w, c).transpose(0, 3, 1, 2) if layout.channels_last else x.reshape(n, c, h, w)
+    images = as_nchw(x, layout)
     flat = (
         (n, geometry.positions, groups * o) if layout.channels_last else (n, groups * o, geometry.positions)
     )
@@ -69,25 +69,28 @@ def conv2d(
     if not layout.channels_last:
         results = results.transpose(0, 2, 1)  # (N, L, O) either way
     work = np.dtype(np.float32) if dtype == np.float16 else dtype
-    filters = weight.reshape(groups, o, cg * geometry.taps).astype(work)
+    filters = weight.reshape(groups, o, cg * geometry.taps)
     for image, y in zip(images, results, strict=True):
         for g in range(groups):
             own = slice(g * o, (g + 1) * o)
-            _multiply_windows(image[g * cg : (g + 1) * cg], geometry, filters[g], y[:, own])
+            _multiply_windows(image[g * cg : (g + 1) * cg], geometry, filters[g], work, y[:, own])
     if bias is not None and target.size:
         results += bias.astype(dtype)
     return deliver(target, out)
 
 
-def _multiply_windows(image: Array, geometry: Window, filters: Array, y: Array) -> None:
-    """y (L, O) = windows of ``image`` (C, H, W) times ``filters`` (O, C * taps), block by block."""
+def _multiply_windows(image: Array, geometry: Window, filters: Array, work: np.dtype[Any], y: Array) -> None:
+    """y (L, O) = windows of ``image`` (C, H, W) times ``filters`` (O, C * taps), summed in ``work``,
+    block by block."""
     depth = filters.shape[1]
     if not depth or not y.size:
         y[...] = 0
         return
-    itemsize = max(filters.dtype.itemsize, image.dtype.itemsize)
-    planes = max(1, min(image.shape[0], BLOCK_BYTES // (16 * itemsize * geometry.taps)))
-    length = max(1, min(len(y), BLOCK_BYTES // (itemsize * planes * geometry.taps)))
+    itemsize = max(work.itemsize, image.dtype.itemsize)
+    taps, outputs = geometry.taps, len(filters)
+    columns_at_least = 16 if filters.dtype == work else max(16, outputs)  # or a copy of filters grows
+    planes = max(1, min(image.shape[0], BLOCK_BYTES // (columns_at_least * itemsize * taps)))
+    length = max(1, min(len(y), BLOCK_BYTES // (itemsize * max(planes * taps, outputs))))
     bits = image.view(carrier(image))
     for first in range(0, len(y), length):
         block = y[first : first + length]
@@ -96,8 +99,8 @@ def _multiply_windows(image: Array, geometry: Window, filters: Array, y: Array) 
             taken = slice(plane * geometry.taps, (plane + planes) * geometry.taps)
             columns = np.empty((filters[:, taken].shape[1], len(block)), bits.dtype)
             gather_windows(bits[plane : plane + planes], geometry, first, columns)
-            windows = columns.view(image.dtype).astype(filters.dtype, copy=False)
-            part = windows.T @ filters[:, taken].T
+            windows = columns.view(image.dtype).astype(work, copy=False)
+            part = windows.T @ filters[:, taken].astype(work, copy=False).T
             sums = part if sums is None else sums + part
         block[...] = sums
 

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from fastconv._arguments import ImageLayout, Window, float_result
 from fastconv._epilogue import Epilogue
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, deliver, native, result, stacked
+from fastconv.cpu._arrays import Array, as_nchw, deliver, native, result, stacked
 from fastconv.cpu._images import max_pool
 from fastconv.cpu._operands import (
-    as_nchw,
     filter_tiles,
     mean_magnitude,
     pack_filters,
@@ -42,6 +41,8 @@ def xnor_matmul(
         right = packed_rows(b, -2 if len(b.shape) > 1 else -1)
         m, n, depth = left.shape[-2], right.shape[-2], left.shape[-1]
         count = prod(batch)
+        if prod(right.shape[:-2]) == 1:
+            right = right.reshape(n, depth)
         if right.ndim > 2:  # each product has filters of its own, as the groups of a convolution have
             groups, rows = count, m
             left = np.broadcast_to(left, (*batch, m, depth))
@@ -66,7 +67,7 @@ def xnor_linear(
 ) -> Any:
     k = x.shape[-1]
     rows = prod(x.shape[:-1])
-    epilogue = _with_alpha(epilogue, weight if isinstance(weight, PackedFilters) else None, weight)
+    epilogue = _with_alpha(epilogue, weight)
     target = _output(epilogue, shape, shape, out, x, weight)
     if target.size:
         if isinstance(weight, PackedFilters):
@@ -99,7 +100,7 @@ def xnor_conv2d(
     out: Array | None,
 ) -> Any:
     filters = weight if isinstance(weight, PackedFilters) else pack_filters(weight, 1)
-    epilogue = _with_alpha(epilogue, filters, None)
+    epilogue = _with_alpha(epilogue, filters)
     o, c = filters.shape[0], filters.channels
     n = source.sizes(x.shape)[0]
     positions = geometry.positions
@@ -140,11 +141,14 @@ def activation_scale(
     x: Array, geometry: Window, groups: int, layout: ImageLayout, shape: tuple[int, ...]
 ) -> Array:
     n = layout.sizes(x.shape)[0]
-    means = np.empty((n, groups, geometry.positions), float_result(x.dtype))
-    mean_magnitudes(as_nchw(x, layout), geometry, groups, means)
+    means = np.empty(shape, float_result(x.dtype))
     if layout.channels_last and layout.rank > 2:
-        means = means.transpose(0, 2, 1)
-    return np.ascontiguousarray(means).reshape(shape)
+        planes = np.empty((n, groups, geometry.positions), means.dtype)
+        mean_magnitudes(as_nchw(x, layout), geometry, groups, planes)
+        means.reshape(n, geometry.positions, groups)[...] = planes.transpose(0, 2, 1)
+    else:
+        mean_magnitudes(as_nchw(x, layout), geometry, groups, means.reshape(n, groups, geometry.positions))
+    return means
 
 
 def fold_batchnorm(
@@ -194,16 +198,16 @@ def binarize_residual(x: Array, terms: int, axis: int | None) -> list[tuple[Arra
         )
         scale = mean.astype(rest.dtype)
         words = bits.pack_signs(rest, x.ndim - 1, 1, 0)
-        found.append((scale.reshape(() if axis is None else -1), words))
+        found.append((scale.reshape(() if axis is None else -1).copy(), words))
         rest = rest - np.where(rest >= 0, scale, -scale)
     return found
 
 
-def _with_alpha(epilogue: Epilogue, filters: PackedFilters | None, weight: Any) -> Epilogue:
+def _with_alpha(epilogue: Epilogue, weight: Any) -> Epilogue:
     """``epilogue`` with "alpha" resolved to numbers."""
     if not isinstance(epilogue.scale, str):
         return epilogue
-    alpha = filters.alpha if filters is not None else mean_magnitude(weight)
+    alpha = weight.alpha if isinstance(weight, PackedFilters) else mean_magnitude(weight)
     return Epilogue(epilogue.dtype, alpha.astype(epilogue.dtype), epilogue.by_window, epilogue.bias, None)
 
 

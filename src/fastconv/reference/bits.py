@@ -11,15 +11,18 @@ from fastconv.reference._out import write
 
 
 def popcount(x: Any, /, *, out: Any = None) -> Any:
+    """As :func:`fastconv.popcount`."""
     return write(np.bitwise_count(x), out)
 
 
 def popcount_sum(x: Any, /, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
+    """As :func:`fastconv.popcount_sum`."""
     counts = np.bitwise_count(np.asarray(x))
     return write(counts.sum(axis=axis, keepdims=keepdims, dtype=np.int64), out)
 
 
 def packbits64(x: Any, /, *, axis: Any = -1, bitorder: str = "little", out: Any = None) -> Any:
+    """As :func:`fastconv.packbits64`."""
     x = np.asarray(x)
     if axis is None:
         x, axis = x.reshape(-1), 0
@@ -34,6 +37,7 @@ def packbits64(x: Any, /, *, axis: Any = -1, bitorder: str = "little", out: Any 
 def unpackbits64(
     words: Any, /, *, axis: Any = -1, count: int | None = None, bitorder: str = "little", out: Any = None
 ) -> Any:
+    """As :func:`fastconv.unpackbits64`."""
     words = np.asarray(words)
     if axis is None:
         words, axis = words.reshape(-1), 0
@@ -47,6 +51,7 @@ def unpackbits64(
 
 
 def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) -> PackedSigns:
+    """As :func:`fastconv.pack_signs`."""
     x = np.asarray(x)
     if x.dtype == np.bool_:
         x = np.where(x, np.int8(1), np.int8(-1))
@@ -55,6 +60,7 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
 
 
 def hamming_distance(a: Any, b: Any, /) -> Any:
+    """As :func:`fastconv.hamming_distance`."""
     if isinstance(a, PackedSigns):
         a, b = a.words, b.words
     return write(np.bitwise_count(np.bitwise_xor(a, b)).sum(axis=-1, dtype=np.int64), None)

@@ -28,6 +28,7 @@ def correlate2d(
     dtype: Any = None,
     out: Any = None,
 ) -> Any:
+    """As :func:`fastconv.correlate2d`."""
     image, kernel = np.asarray(in1), np.asarray(in2)
     swapped = mode == "valid" and any(n < k for n, k in zip(image.shape[-2:], kernel.shape[-2:], strict=True))
     if swapped:
@@ -48,6 +49,7 @@ def convolve2d(
     dtype: Any = None,
     out: Any = None,
 ) -> Any:
+    """As :func:`fastconv.convolve2d`."""
     image, kernel = np.asarray(in1), np.asarray(in2)
     if mode == "valid" and any(n < k for n, k in zip(image.shape[-2:], kernel.shape[-2:], strict=True)):
         image, kernel = kernel, image
@@ -103,6 +105,7 @@ def conv2d(
     data_format: str = "NCHW",
     out: Any = None,
 ) -> Any:
+    """As :func:`fastconv.conv2d`."""
     x, weight = np.asarray(x), np.asarray(weight)
     dtype = np.result_type(
         *(a.dtype.newbyteorder("=") for a in map(np.asarray, (x, weight, *([] if bias is None else [bias]))))

@@ -13,6 +13,7 @@ from fastconv.reference._out import write
 def im2col(
     x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1, *, out: Any = None
 ) -> Any:
+    """As :func:`fastconv.im2col`."""
     x = np.asarray(x)
     w = window("im2col", x.shape[-2:], kernel_size, stride, padding, dilation)
     x = np.pad(x, [(0, 0)] * (x.ndim - 2) + list(w.padding))
@@ -33,6 +34,7 @@ def col2im(
     *,
     out: Any = None,
 ) -> Any:
+    """As :func:`fastconv.col2im`."""
     cols = np.asarray(cols)
     w = window(
         "col2im", pair("col2im", "output_size", output_size, 0), kernel_size, stride, padding, dilation

@@ -10,11 +10,12 @@ import numpy as np
 from fastconv._arguments import ImageLayout, Window, float_result, image_layout, normalize_axis, window
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 from fastconv.reference._out import write
-from fastconv.reference.bits import pack_signs, packbits64
+from fastconv.reference.bits import pack_signs, packbits64, unpackbits64
 from fastconv.reference.patches import tap_slices
 
 
 def xnor_matmul(a: Any, b: Any, /, *, out: Any = None) -> Any:
+    """As :func:`fastconv.xnor_matmul`."""
     left, right = signs(a), signs(b)
     if isinstance(b, PackedSigns) and right.ndim > 1:
         right = np.swapaxes(right, -1, -2)
@@ -24,6 +25,7 @@ def xnor_matmul(a: Any, b: Any, /, *, out: Any = None) -> Any:
 def xnor_linear(
     x: Any, weight: Any, bias: Any = None, *, scale: Any = None, threshold: Any = None, out: Any = None
 ) -> Any:
+    """As :func:`fastconv.xnor_linear`."""
     if isinstance(weight, PackedFilters):
         rows, magnitudes = signs(weight)[:, :, 0, 0], weight.alpha
     else:
@@ -39,6 +41,7 @@ def xnor_linear(
 
 
 def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
+    """As :func:`fastconv.pack_filters`."""
     weight = np.asarray(weight)
     packed = pack_signs(weight, axis=1, zero=zero)
     return PackedFilters(packed.words, packed.length, mean_magnitude(weight))
@@ -60,6 +63,7 @@ def xnor_conv2d(
     data_format: str = "NCHW",
     out: Any = None,
 ) -> Any:
+    """As :func:`fastconv.xnor_conv2d`."""
     packed = isinstance(x, PackedSigns)
     image = signs(x)
     source = image_layout("xnor_conv2d", image.shape, "NHWC" if packed else data_format, (2, 4))
@@ -107,6 +111,7 @@ def activation_scale(
     groups: int = 1,
     data_format: str = "NCHW",
 ) -> Any:
+    """As :func:`fastconv.activation_scale`."""
     x = np.asarray(x)
     layout = image_layout("activation_scale", x.shape, data_format, (2, 4))
     w = window("activation_scale", layout.sizes(x.shape)[2:], kernel_size, stride, padding, dilation)
@@ -126,7 +131,7 @@ def fold_batchnorm(
     bias: Any = None,
     n: int,
 ) -> Threshold:
-    """Look at every integer y: the bit is the same on either side of one step at most."""
+    """As :func:`fastconv.fold_batchnorm`, by looking at every integer: the bit changes once at most."""
     gamma, beta, mean, var = (np.asarray(p, np.float32) for p in (gamma, beta, mean, var))
     alpha, bias = (
         np.asarray(p, np.float32) for p in (1 if alpha is None else alpha, 0 if bias is None else bias)
@@ -141,6 +146,7 @@ def fold_batchnorm(
 
 
 def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: Any = 0) -> PackedSigns:
+    """As :func:`fastconv.binary_max_pool2d`."""
     image = signs(x)
     layout = image_layout("binary_max_pool2d", image.shape, "NHWC", (3, 4))
     n, c, *size = layout.sizes(image.shape)
@@ -159,6 +165,7 @@ def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: 
 
 @np.errstate(over="ignore", invalid="ignore")
 def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Any, PackedSigns]]:
+    """As :func:`fastconv.binarize_residual`."""
     rest = real(x).astype(result_dtype(x))
     others = (
         None
@@ -181,9 +188,9 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
 def signs(x: Any) -> Any:
     """+1 and -1 as int8, whatever ``x`` holds them in."""
     if isinstance(x, PackedSigns):
-        return x.unpack()
+        return unpackbits64(x.words, count=x.length).astype(np.int8) * np.int8(2) - np.int8(1)
     if isinstance(x, PackedFilters):
-        return PackedSigns(x.words, x.channels).unpack().transpose(0, 3, 1, 2)
+        return signs(PackedSigns(x.words, x.channels)).transpose(0, 3, 1, 2)
     return np.where(real(x) >= 0, np.int8(1), np.int8(-1))
 
 
