@@ -28,6 +28,10 @@ PIXEL_BLOCK = 48
 """Pixels a task does at a time, whose counts against a unit of filters take 12 KiB."""
 
 
+LINE = 1024
+"""Pixels of a row whose sums one worker keeps when lanes run over pixels: 4 KiB a filter."""
+
+
 @parallel_kernel
 def multiply_words(
     words, tiles, rows, columns, offsets, run, shape, tasks, edges, sums, outside,
@@ -145,7 +149,7 @@ def multiply_planes(
     n, groups, h, w, height, width = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
     filters = weights.shape[0] // groups
     workers = scratch.shape[0]
-    length = scratch.shape[1] // filters
+    length = min(LINE, width)
     across = -(-width // length)
     total = n * height * across
     for index in numba.prange(workers):
@@ -157,7 +161,6 @@ def multiply_planes(
             for g in range(groups):
                 for f in range(filters):
                     line = scratch[worker, f * length : f * length + m]
-                    line[:] = 0
                     _sum_line(
                         x, steps, strict, weights[g * filters + f], image, g, i, j,
                         h, w, kernel, stride, dilation, before, pad_value, line,
@@ -172,8 +175,10 @@ def multiply_planes(
 def _sum_line(
     x, steps, strict, weights, image, g, i, j, h, w, kernel, stride, dilation, before, pad_value, line
 ):
-    """Add one filter's products to ``line``: output pixels j, j + 1, ... of row i."""
+    """Sum one filter's products into ``line``: output pixels j, j + 1, ... of row i."""
     m = line.size
+    for k in range(m):
+        line[k] = 0
     for c in range(weights.shape[0]):
         plane = steps[0] + image * steps[1] + (g * weights.shape[0] + c) * steps[2]
         for a in range(kernel[0]):

@@ -53,17 +53,17 @@ def _pack_pixel(x, start, channels, zero, strict, words, target):
 def window_means(x, steps, shape, kernel, stride, dilation, before, scratch, out):
     """out (N, G, Ho, Wo) = mean of abs(x) under each window and all channels of the group.
 
-    x: flat memory of (N, C, H, W), steps: its origin and strides; shape: N, C, G, H. Sums are kept
+    x: flat memory of (N, C, H, W), steps: its origin and strides; shape: N, C, G, H, W. Sums are kept
     in float64, columns first.
     """
-    channels, h = shape[1] // shape[2], shape[3]
+    channels, h, w = shape[1] // shape[2], shape[3], shape[4]
     n, groups, height, _ = out.shape
     workers = scratch.shape[0]
     total = n * groups * height
     terms = channels * kernel[0] * kernel[1]
     for index in numba.prange(workers):
         worker = np.int64(index)
-        sums = scratch[worker]
+        sums = scratch[worker, :w]
         for task in range(total * worker // workers, total * (worker + 1) // workers):
             plane, i = divmod(task, height)
             image, g = divmod(plane, groups)

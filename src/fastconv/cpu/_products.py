@@ -11,6 +11,7 @@ from fastconv._epilogue import Epilogue
 from fastconv.cpu._arrays import Array, flat_memory, native, signed
 from fastconv.cpu._binary import (
     INTEGERS,
+    LINE,
     PIXEL_BLOCK,
     SCALED,
     SIGNS,
@@ -20,11 +21,8 @@ from fastconv.cpu._binary import (
     multiply_words,
 )
 from fastconv.cpu._images import window_means
-from fastconv.cpu._threads import threads
+from fastconv.cpu._threads import scratch, threads
 from fastconv.packed import PackedFilters, PackedSigns
-
-LINE = 1024
-"""Pixels of a row whose sums one worker keeps when lanes run over pixels: 4 KiB a filter."""
 
 
 def multiply(
@@ -66,8 +64,8 @@ def multiply(
         np.array([block, splits]),
         *_edges(geometry, sums, outside),
         *_store_arguments(epilogue, factor, strides, target),
-        np.empty((workers, PIXEL_BLOCK), np.int64),
-        np.empty((workers, PIXEL_BLOCK * UNIT), np.int32),
+        scratch(PIXEL_BLOCK, np.int64),
+        scratch(PIXEL_BLOCK * UNIT, np.int32),
     )
 
 
@@ -88,7 +86,6 @@ def multiply_image(
     signs = filters.derived(
         "signs", lambda: native(PackedSigns(filters.words, filters.channels).unpack().transpose(0, 3, 1, 2))
     )
-    workers = threads()
     multiply_planes(
         flat,
         np.array([origin, *steps]),
@@ -98,7 +95,7 @@ def multiply_image(
         *pairs_of(geometry),
         pad_value,
         *_store_arguments(epilogue, factor, strides, target),
-        np.empty((workers, signs.shape[0] // groups * min(LINE, geometry.output[1])), np.int32),
+        scratch(signs.shape[0] // groups * min(LINE, geometry.output[1]), np.int32),
     )
 
 
@@ -156,8 +153,8 @@ def mean_magnitudes(image: Array, geometry: Window, groups: int, means: Array) -
     window_means(
         flat,
         np.array([origin, *steps]),
-        np.array([*image.shape[:2], groups, geometry.size[0]]),
+        np.array([*image.shape[:2], groups, *geometry.size]),
         *pairs_of(geometry),
-        np.empty((threads(), geometry.size[1])),
+        scratch(geometry.size[1], np.float64),
         means.reshape(image.shape[0], groups, *geometry.output),
     )

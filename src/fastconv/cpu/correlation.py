@@ -17,7 +17,7 @@ from fastconv.cpu._methods import (
     real_planes,
     working_dtype,
 )
-from fastconv.cpu._threads import parallel_kernel, threads
+from fastconv.cpu._threads import parallel_kernel, scratch, threads
 from fastconv.cpu._vector import correlate_block
 from fastconv.cpu.patches import carrier, gather_windows
 
@@ -172,12 +172,12 @@ def _filter_directly(
     kw = first.shape[2]
     row_index, _ = padded_index(image.shape[-2], height + kh - 1, plan.before[0], plan.boundary)
     column_index, inner = padded_index(image.shape[-1], width + kw - 1, plan.before[1], plan.boundary)
-    workers = threads()
     slack = VECTORS * 64 // first.real.dtype.itemsize
     columns = min(width, TILE_COLUMNS)
     pitch = (columns + kw - 1) * complexity + slack
     fitting = TILE_BYTES // (pitch * first.real.dtype.itemsize) - kh + 1
-    rows = max(1, min(height, max(fitting, kh, 8), -(-height * max(1, sums[..., 0, 0].size) // workers)))
+    down = -(-height // (max(fitting, kh, 8) * threads())) * threads()  # as many tiles for every thread
+    rows = -(-height // down)
     scalar = first.real.dtype
     fill = np.array([plan.fillvalue]).astype(sums.dtype)
     _correlate(
@@ -192,9 +192,10 @@ def _filter_directly(
         real_planes(native(fill)).reshape(-1),
         rows,
         columns,
-        np.empty((workers, (rows + kh - 1) * pitch), scalar),
-        np.empty((workers, (rows + kh - 1) * pitch if second is not None else 0), scalar),
-        np.empty((workers, complexity, columns * complexity + slack), scalar),
+        pitch,
+        scratch((rows + kh - 1) * pitch, scalar),
+        scratch((rows + kh - 1) * pitch if second is not None else 0, scalar),
+        scratch(complexity * pitch, scalar),
         stacked(real_planes(sums), 3),
     )
 
@@ -208,7 +209,7 @@ def _component_planes(kernels: Array) -> NDArray[Any]:
 @parallel_kernel
 def _correlate(
     images, first, second, image_of, kernel_of, rows, columns, inner, fill,
-    tile_rows, tile_columns, strips, passes, lines, out,
+    tile_rows, tile_columns, pitch, strips, passes, lines, out,
 ):  # fmt: skip
     """Tile by tile: pad a strip of the image into cache, then filter its rows.
 
@@ -223,10 +224,10 @@ def _correlate(
     kw = first.shape[3]
     down, across = -(-height // tile_rows), -(-width // tile_columns)
     tasks = batch * down * across
-    pitch = strips.shape[1] // (tile_rows + kh - 1)
     for index in numba.prange(workers):
         worker = np.int64(index)
-        strip, between, line = strips[worker], passes[worker], lines[worker]
+        strip, between = strips[worker], passes[worker]
+        line = lines[worker, : s * pitch].reshape(s, pitch)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
             b, tile = divmod(task, down * across)
             i, j = tile // across * tile_rows, tile % across * tile_columns
@@ -239,7 +240,7 @@ def _correlate(
                 for r in range(m):
                     _filter_row(strip, r * pitch, pitch, first[kernel], line, out[b, i + r], j, n)
             else:
-                flat = between.reshape(-1, s)
+                flat = between[: between.size // s * s].reshape(-1, s)
                 for r in range(m + kh - 1):
                     _filter_row(strip, r * pitch, pitch, first[kernel], line, flat, r * pitch // s, n)
                 for r in range(m):
