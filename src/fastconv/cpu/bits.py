@@ -267,9 +267,9 @@ def _hamming_rows(a, b, rows_a, rows_b, distances):
     """a, b (rows, w) uint64; distances (m,) int64 between rows rows_a[i] of a and rows_b[i] of b,
     or rows i where the index is empty."""
     m = distances.size
-    workers = (m + CHUNK - 1) // CHUNK
-    for chunk in numba.prange(workers):
-        for row in range(np.int64(chunk) * CHUNK, min(m, (np.int64(chunk) + 1) * CHUNK)):
+    for index in numba.prange((m + CHUNK - 1) // CHUNK):
+        chunk = np.int64(index)
+        for row in range(chunk * CHUNK, min(m, (chunk + 1) * CHUNK)):
             left = a[rows_a[row] if rows_a.size else row]
             right = b[rows_b[row] if rows_b.size else row]
             total = np.int64(0)

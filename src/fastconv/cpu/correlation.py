@@ -113,10 +113,11 @@ def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Arr
     work = working_dtype(plan.dtype)
     apart = plan.dtype == np.float16 or plan.method == "fft"  # which may refuse an image of a batch
     sums = np.empty(plan.shape, work) if apart else target
-    taps = stacked(kernel.astype(work), 2)
+    kernel = kernel.astype(work)
+    taps = stacked(kernel, 2)
     factors = _factors(taps, plan)
     if plan.method == "fft":
-        filter_by_fft(image, kernel.astype(work), plan, sums)
+        filter_by_fft(image, kernel, plan, sums)
     elif factors is not None:
         _filter_directly(image, kernel.shape[:-2], *factors, plan, sums)
         if plan.method == "auto" and not _all_finite(sums):
