@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import reprlib
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -201,6 +202,19 @@ def window(
     operation: str, size: Pair, kernel: object, stride: object, padding: object, dilation: object
 ) -> Window:
     """Check the arguments of a sliding window over an image of ``size`` (rows, columns)."""
+    arguments = (operation, size, kernel, stride, padding, dilation)
+    return _remembered_window(*arguments) if _plain(arguments) else _window(*arguments)
+
+
+def _plain(value: object) -> bool:
+    """Whether equal values mean the same: 1.0 == 1 == True, but they are not accepted alike."""
+    kind = type(value)
+    return kind is int or kind is str or (kind is tuple and all(map(_plain, value)))  # type: ignore[call-overload]
+
+
+def _window(
+    operation: str, size: Pair, kernel: object, stride: object, padding: object, dilation: object
+) -> Window:
     kernel_size = pair(operation, "kernel_size", kernel, 1)
     strides = pair(operation, "stride", stride, 1)
     dilations = pair(operation, "dilation", dilation, 1)
@@ -222,6 +236,9 @@ def window(
     strides = min(strides[0], padded[0]), min(strides[1], padded[1])
     dilations = min(dilations[0], padded[0]), min(dilations[1], padded[1])
     return Window(size, kernel_size, strides, dilations, pads, (rows, columns))
+
+
+_remembered_window = lru_cache(256)(_window)
 
 
 def _padding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -27,7 +28,8 @@ class Backend:
     support: str = "not supported"
 
     def module(self, noun: str) -> ModuleType:
-        return importlib.import_module(f"{self.package}.{noun}")
+        name = f"{self.package}.{noun}"
+        return sys.modules.get(name) or importlib.import_module(name)
 
 
 NUMPY = Backend("numpy", "fastconv.cpu", "x", "supported")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import prod
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,9 @@ def native(x: Array) -> Array:
     Read-only, so that numba compiles each kernel once whatever the caller's flags, and refuses a
     kernel that would write to an input.
     """
-    view = np.require(x, x.dtype.newbyteorder("="), ["C", "A"]).view()
+    if not (x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative):
+        x = np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
+    view = x.view()
     view.flags.writeable = False
     return view
 
@@ -76,6 +80,13 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     the strides in elements, 1 along axes of length 1. Copies only if the elements themselves are
     unaligned or byte-swapped.
     """
+    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+        inner = list(accumulate(x.shape[:0:-1], mul, initial=1))[::-1]
+        return (
+            native(x.reshape(-1)),
+            0,
+            tuple(1 if n == 1 else s for n, s in zip(x.shape, inner, strict=True)),
+        )
     if not (x.flags.aligned and x.dtype.isnative) or any(s % x.dtype.itemsize for s in x.strides):
         x = native(x)
     strides = tuple(1 if n == 1 else s // x.dtype.itemsize for n, s in zip(x.shape, x.strides, strict=True))

@@ -6,47 +6,91 @@ import numba
 import numpy as np
 
 from fastconv.cpu._threads import parallel_kernel
-from fastconv.cpu._vector import sign_bits
-from fastconv.cpu.bits import pack_pixels
+from fastconv.cpu._tiles import PIXELS, channel_bits
+from fastconv.cpu._vector import BLOCK, sign_bits
 
 
 @parallel_kernel
-def pack_image(x, steps, shape, strict, words):
-    """Signs of an image as words (N, G, Hp, Wp, w), whose padding is left as it is.
+def pack_image(x, threshold, strict, image, words, scratch):
+    """Signs of images as words (N, G, Hp, Wp, w), whose padding is left as it is.
 
-    x: flat memory of (N, C, H, W) contiguous along W or C; steps: its origin and strides;
-    shape: H, W, channels a group, rows above, columns to the left.
+    x: flat memory of (N, C, H, W) contiguous along W or C; image: origin and strides of x, H, W, channels
+    a group, rows above and columns to the left; scratch: a worker's own.
     """
-    h, w, channels, top, left = shape[0], shape[1], shape[2], shape[3], shape[4]
-    n, groups, height, width, depth = words.shape
+    groups, depth = words.shape[1], words.shape[4]
+    h, w, channels = image[5], image[6], image[7]
     flat = words.reshape(-1)
-    zero = x.dtype.type(0)
-    for index in numba.prange(n * groups * h):
-        image, rest = divmod(np.int64(index), groups * h)
-        g, i = divmod(rest, h)
-        start = steps[0] + image * steps[1] + g * channels * steps[2] + i * steps[3]
-        target = (((image * groups + g) * height + top + i) * width + left) * depth
-        if steps[4] == 1 and (channels == 1 or steps[2] != 1):
-            pack_pixels(x, start, steps[2], channels, 0, w, zero, strict, flat, target, depth)
-        else:
-            for j in range(w):
-                _pack_pixel(x, start + j * steps[4], channels, zero, strict, flat, target + j * depth)
+    # Rows of neighbours: the whole plane, if its rows follow one another.
+    rows, length = (1, h * w) if image[3] == w * image[4] or h == 1 else (h, w)
+    by_plane = image[4] == 1 and (channels == 1 or image[2] != 1)
+    blocks = -(-length // BLOCK)
+    workers = scratch.shape[0]
+    tasks = words.shape[0] * groups * rows * blocks
+    for index in numba.prange(workers):
+        worker = np.int64(index)
+        for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
+            rest, block = divmod(task, blocks)
+            plane, row = divmod(rest, rows)
+            n, g = divmod(plane, groups)
+            first = max(0, min(block * BLOCK, length - BLOCK))  # the last block is whole, too
+            m = min(BLOCK, length - first)
+            start = image[0] + n * image[1] + g * channels * image[2] + row * image[3] + first * image[4]
+            for word in range(depth):
+                at, count = start + word * 64 * image[2], min(64, channels - word * 64)
+                if by_plane:
+                    _pack_planes(x, at, image[2], count, m, threshold, strict, scratch[worker])
+                else:
+                    _pack_pixels(x, at, image[4], count, m, threshold, strict, scratch[worker])
+                _place(scratch[worker], m, row * length + first, plane, image, words.shape, word, flat)
 
 
 @numba.njit
-def _pack_pixel(x, start, channels, zero, strict, words, target):
-    """words[target:] = the signs of ``channels`` neighbouring elements."""
-    for word in range((channels + 63) // 64):
-        first = start + word * 64
-        count = min(64, channels - word * 64)
-        if count == 64:
-            bits = sign_bits(x, first, zero, strict)
+def _pack_planes(x, start, plane, channels, m, threshold, strict, words):
+    """words[p] = the signs of x[start + c * plane + p], c < ``channels``, for p < m."""
+    if m == BLOCK:
+        channel_bits(x, start, plane, channels, threshold, strict, 4, words, 0)
+    elif m >= PIXELS:
+        for p in range(0, m, PIXELS):
+            first = min(p, m - PIXELS)
+            channel_bits(x, start + first, plane, channels, threshold, strict, 1, words, first)
+    else:
+        for p in range(m):
+            words[p] = _pack_word(x, start + p, plane, channels, threshold, strict)
+
+
+@numba.njit
+def _pack_pixels(x, start, step, channels, m, threshold, strict, words):
+    """words[p] = the signs of x[start + p * step + c], c < ``channels``, for p < m."""
+    tail = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - channels)
+    for p in range(m):
+        at = start + p * step
+        if at + 64 <= x.size:
+            words[p] = sign_bits(x, at, threshold, strict) & tail
         else:
-            bits = np.uint64(0)
-            for c in range(count):
-                v = x[first + c]
-                bits |= np.uint64(v > zero or (v == zero and not strict)) << np.uint64(c)
-        words[target + word] = bits
+            words[p] = _pack_word(x, at, 1, channels, threshold, strict)
+
+
+@numba.njit
+def _pack_word(x, start, step, channels, threshold, strict):
+    word = np.uint64(0)
+    for c in range(channels):
+        v = x[start + c * step]
+        word |= np.uint64(v > threshold or (v == threshold and not strict)) << np.uint64(c)
+    return word
+
+
+@numba.njit
+def _place(block, m, first, plane, image, shape, word, words):
+    """Write the words of m pixels from ``first`` on to their places in a padded plane."""
+    i, j = divmod(first, image[6])
+    at = (((plane * shape[2] + image[8] + i) * shape[3]) + image[9] + j) * shape[4] + word
+    for p in range(m):
+        words[at] = block[p]
+        at += shape[4]
+        j += 1
+        if j == image[6]:
+            j = 0
+            at += (shape[3] - image[6]) * shape[4]
 
 
 @parallel_kernel
@@ -105,8 +149,9 @@ def _box_line(sums, taps, stride, dilation, before, terms, line):
         else:
             for k in range(lo, hi):
                 totals[k] += sums[k * stride + column]
+    share = 1 / terms
     for k in range(line.size):
-        line[k] = totals[k] / terms
+        line[k] = totals[k] * share
 
 
 @parallel_kernel

@@ -10,27 +10,41 @@ from fastconv._arguments import ImageLayout, Window
 from fastconv.cpu import bits
 from fastconv.cpu._arrays import Array, as_nchw, flat_memory, native, signed
 from fastconv.cpu._images import pack_image
-from fastconv.cpu._vector import LANES
+from fastconv.cpu._plans import Kinds, numbers
+from fastconv.cpu._threads import scratch
+from fastconv.cpu._tiles import LANES
+from fastconv.cpu._vector import BLOCK
 from fastconv.packed import PackedFilters, PackedSigns
 
 
 def filter_tiles(words: Array, groups: int) -> Array:
-    """Filters (O, kh, kw, w) as blocks of 8 side by side: (groups, blocks, kh * kw * w, 8)."""
+    """Filters (O, kh, kw, w) as blocks of 8 side by side: (groups, blocks, kh * kw * w, 8), flat."""
     o = words.shape[0] // groups
     depth = prod(words.shape[1:])
     blocks = -(-o // LANES)
     padded = np.zeros((groups, blocks * LANES, depth), np.uint64)
     padded[:, :o] = words.reshape(groups, o, depth)
-    return np.ascontiguousarray(padded.reshape(groups, blocks, LANES, depth).swapaxes(2, 3))
+    return native(padded.reshape(groups, blocks, LANES, depth).swapaxes(2, 3)).reshape(-1)
 
 
-def tap_sums(filters: PackedFilters) -> Array:
-    """Sums of the filters' signs over all taps above and left of each: (kh + 1, kw + 1, O) int32."""
+def outside_sums(filters: PackedFilters, kinds: tuple[Kinds, Kinds], pad_value: int) -> Array:
+    """What pad_value adds to sums that took what lies outside for -1, for each pair of ranges of taps
+    inside: 1 + pad_value times the filters' signs on the taps out of bounds, (pairs, O) int32."""
     o, c, kh, kw = filters.shape
     signs = 2 * np.bitwise_count(filters.words).sum(axis=-1, dtype=np.int64) - c
-    sums = np.zeros((kh + 1, kw + 1, o), np.int32)
+    sums = np.zeros((kh + 1, kw + 1, o), np.int64)  # over all taps above and left of each
     sums[1:, 1:] = signs.transpose(1, 2, 0).cumsum(axis=0).cumsum(axis=1)
-    return sums
+    (a0, a1), (b0, b1) = (np.array(pairs).T for pairs in kinds)
+    inside = sums[np.ix_(a1, b1)] - sums[np.ix_(a0, b1)] - sums[np.ix_(a1, b0)] + sums[np.ix_(a0, b0)]
+    return native(((1 + pad_value) * (sums[kh, kw] - inside)).reshape(-1, o).astype(np.int32))
+
+
+def tap_order(filters: PackedFilters) -> Array:
+    """Of each filter the number of its positive taps, then those, then the negative ones: (O, 1 + T)."""
+    o, c, kh, kw = filters.shape
+    signs = PackedSigns(filters.words, c).unpack().transpose(0, 3, 1, 2).reshape(o, c * kh * kw)
+    order = np.argsort(-signs, axis=1, kind="stable")
+    return native(np.concatenate([(signs > 0).sum(axis=1, keepdims=True), order], axis=1).astype(np.int64))
 
 
 def packed_rows(x: Array | PackedSigns, axis: int) -> Array:
@@ -79,10 +93,11 @@ def padded_words(x: Array | PackedSigns, layout: ImageLayout, geometry: Window, 
         flat, origin, steps = flat_memory(native(image))
     pack_image(
         flat,
-        np.array([origin, *steps]),
-        np.array([h, w, c // groups, top, left]),
+        flat.dtype.type(0),
         strict,
+        numbers(origin, *steps, h, w, c // groups, top, left),
         words,
+        *scratch((BLOCK, np.uint64)),
     )
     return words
 

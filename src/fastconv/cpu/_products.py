@@ -1,4 +1,4 @@
-"""Launching the XNOR kernels: cutting the work up, and putting their many arguments in order."""
+"""Launching the XNOR kernels: putting their arguments in order."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from fastconv._arguments import Window
 from fastconv._epilogue import Epilogue
 from fastconv.cpu._arrays import Array, flat_memory, native, signed
-from fastconv.cpu._binary import (
-    INTEGERS,
-    LINE,
-    PIXEL_BLOCK,
-    SCALED,
-    SIGNS,
-    TILE_PIXELS,
-    UNIT,
-    multiply_planes,
-    multiply_words,
-)
+from fastconv.cpu._binary import PIXEL_BLOCK, multiply_words
 from fastconv.cpu._images import window_means
+from fastconv.cpu._operands import outside_sums, tap_order
+from fastconv.cpu._planes import multiply_planes
+from fastconv.cpu._plans import numbers, store_numbers, strip_plan, word_plan
+from fastconv.cpu._store import INTEGERS, SCALED, SIGNS
 from fastconv.cpu._threads import scratch, threads
-from fastconv.packed import PackedFilters, PackedSigns
+from fastconv.cpu._tiles import UNIT
+from fastconv.packed import PackedFilters
+
+_NO_TABLE = native(np.empty((0, 0), np.int32))
+_NO_INTEGERS, _NO_WORDS = np.empty(0, np.int32), np.empty(0, np.uint64)
+_NO_TAU, _NO_FLIP = native(_NO_INTEGERS), native(np.empty(0, np.uint8))
+_NO_FLOATS = {dtype: np.empty(0, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
 
 
 def multiply(
@@ -31,41 +31,29 @@ def multiply(
     filters: int,
     terms: int,
     geometry: Window,
-    factor: Array | None,
-    epilogue: Epilogue,
-    strides: tuple[int, ...],
-    target: Array,
-    sums: Array | None = None,
-    outside: int = 0,
+    store: tuple[Any, ...],
+    weight: PackedFilters | None = None,
+    pad_value: int = -1,
 ) -> None:
-    """Multiply ``words`` (N, G, Hp, Wp, w), padded, by ``tiles``, and store what ``epilogue`` makes of it."""
-    n, groups, _, width, depth = words.shape
-    rows = np.arange(geometry.output[0]) * (geometry.stride[0] * width * depth)
-    columns = np.arange(geometry.output[1]) * (geometry.stride[1] * depth)
-    taps = np.arange(geometry.kernel[0])[:, None] * geometry.dilation[0] * width
-    run = geometry.kernel[1] * depth
-    if geometry.dilation[1] > 1:
-        taps = taps + np.arange(geometry.kernel[1]) * geometry.dilation[1]
-        run = depth
-    workers = threads()
-    block = min(PIXEL_BLOCK, -(-geometry.positions // (TILE_PIXELS * workers)) * TILE_PIXELS)
-    blocks = n * -(-geometry.positions // block)
-    units = groups * -(-filters // UNIT)
-    whole = epilogue.threshold is not None and groups > 1  # groups share words, so one task does all
-    splits = 1 if whole else min(units, -(-4 * workers // blocks))
+    """Multiply ``words`` (N, G, Hp, Wp, w), padded by -1, by ``tiles``, and correct that for ``pad_value``
+    by what ``weight`` says."""
+    n, groups, _, _, depth = words.shape
+    whole = store[0][0] == SIGNS and groups > 1
+    plan = word_plan(geometry, n, groups, depth, filters, terms, whole, threads())
+    outside = _NO_TABLE
+    if weight is not None and pad_value != -1 and len(plan.kinds[0]) * len(plan.kinds[1]) > 1:
+        outside = weight.derived(
+            ("outside", plan.kinds, pad_value), lambda: outside_sums(weight, plan.kinds, pad_value)
+        )
     multiply_words(
-        native(words).reshape(-1),
-        native(tiles),
-        rows,
-        columns,
-        taps.reshape(-1) * depth,
-        run,
-        np.array([n, groups, words[0, 0].size, filters, terms]),
-        np.array([block, splits]),
-        *_edges(geometry, sums, outside),
-        *_store_arguments(epilogue, factor, strides, target),
-        scratch(PIXEL_BLOCK, np.int64),
-        scratch(PIXEL_BLOCK * UNIT, np.int32),
+        native(words.reshape(-1)),
+        tiles,
+        plan.offsets,
+        plan.problem,
+        plan.edges,
+        outside,
+        store,
+        *scratch((2 * PIXEL_BLOCK, np.int64), (2 * PIXEL_BLOCK * UNIT, np.int32)),
     )
 
 
@@ -75,60 +63,64 @@ def multiply_image(
     geometry: Window,
     groups: int,
     pad_value: int,
-    factor: Array | None,
-    epilogue: Epilogue,
-    strides: tuple[int, ...],
-    target: Array,
+    store: tuple[Any, ...],
 ) -> None:
     """The same from ``image`` (N, C, H, W) itself, lanes running over pixels."""
     values, strict = signed(image)
     flat, origin, steps = flat_memory(values)
-    signs = filters.derived(
-        "signs", lambda: native(PackedSigns(filters.words, filters.channels).unpack().transpose(0, 3, 1, 2))
-    )
+    o, channels, _, _ = filters.shape
+    by_pixel = store[0][0] == SIGNS or store[0][7] != 1
+    plan = strip_plan(geometry, image.shape[0], channels, groups, o // groups, bool(by_pixel), threads())
     multiply_planes(
         flat,
-        np.array([origin, *steps]),
-        strict,
-        signs,
-        np.array([image.shape[0], groups, *geometry.size, *geometry.output]),
-        *pairs_of(geometry),
-        pad_value,
-        *_store_arguments(epilogue, factor, strides, target),
-        scratch(signs.shape[0] // groups * min(LINE, geometry.output[1]), np.int32),
+        filters.derived("order", lambda: tap_order(filters)),
+        plan.places,
+        plan.shifts,
+        numbers(image.shape[0], origin, *steps, strict, pad_value),
+        plan.shape,
+        store,
+        *scratch((plan.strip, np.int8), (plan.order, np.int64), (plan.sums, np.int32)),
     )
 
 
-def _store_arguments(
-    epilogue: Epilogue, factor: Array | None, strides: tuple[int, ...], target: Array
+def store_arguments(
+    epilogue: Epilogue,
+    factor: Array | None,
+    groups: int,
+    filters: int,
+    positions: int,
+    strides: tuple[int, ...],
+    target: Array,
 ) -> tuple[Any, ...]:
-    """The tail of both kernels' arguments: what to store, its parameters, where, and the strides
-    of image, group, filter and pixel."""
+    """``epilogue`` as the kernels take it, see ``_store``; ``filters`` of a group; strides of image,
+    group, filter and pixel."""
     kind = SIGNS if epilogue.threshold is not None else INTEGERS if epilogue.dtype == np.int32 else SCALED
-    number = epilogue.dtype if kind == SCALED else np.dtype(np.float32)
-    filters = 0 if kind != SCALED else max(a.size for a in (epilogue.scale, epilogue.bias) if a is not None)
-    scale = np.ones(filters, number) if epilogue.scale is None else epilogue.scale
-    bias = np.zeros(filters, number) if epilogue.bias is None else epilogue.bias
-    window = np.empty(0, number) if factor is None else factor.reshape(-1)
-    flat, no_numbers, no_words = target.reshape(-1), np.empty(0, np.int32), np.empty(0, np.uint64)
-    tau, flip = no_numbers, np.empty(0, np.bool_)
-    if kind == SIGNS:
-        tau, flip = epilogue.threshold.tau, epilogue.threshold.flip
-    parameters = (native(a) for a in (scale, bias, window, tau, flip))
-    values, words = (no_numbers, flat) if kind == SIGNS else (flat, no_words)
-    return kind, *parameters, np.array(strides), values, words
+    dtype = epilogue.dtype if kind == SCALED else np.dtype(np.float32)
+    integers, values, signs, tau, flip = _NO_INTEGERS, _NO_FLOATS[dtype], _NO_WORDS, _NO_TAU, _NO_FLIP
+    scale = bias = factors = native(values)
+    if kind == INTEGERS:
+        integers = target.reshape(-1)
+    elif kind == SIGNS:
+        signs = target.reshape(-1)
+        tau, flip = _lengthened(epilogue.threshold.tau), _lengthened(epilogue.threshold.flip.view(np.uint8))
+    else:
+        values = target.reshape(-1)
+        scale, bias = (
+            np.full(groups * filters, default, dtype) if given is None else given
+            for given, default in ((epilogue.scale, 1), (epilogue.bias, 0))
+        )
+        scale, bias = native(scale), native(bias)
+        if factor is not None:
+            factors = native(factor.reshape(-1))
+    numbers = store_numbers(kind, groups, filters, positions, *strides)
+    return numbers, scale, bias, factors, tau, flip, integers, values, signs
 
 
-def _edges(geometry: Window, sums: Array | None, outside: int) -> tuple[Any, ...]:
-    """What corrects the counts at the border, where padding was taken for -1."""
-    numbers = np.array(
-        [
-            *geometry.size, geometry.output[1], *geometry.kernel, *geometry.stride, *geometry.dilation,
-            geometry.padding[0][0], geometry.padding[1][0],
-        ]
-    )  # fmt: skip
-    nothing = np.empty((0, 0, 0), np.int32)
-    return numbers, native(nothing if sums is None or outside == 0 else sums), outside
+def _lengthened(parameters: Array) -> Array:
+    """Room for a kernel to read 64 parameters from any on."""
+    longer = np.zeros(parameters.size + UNIT - 1, parameters.dtype.newbyteorder("="))
+    longer[: parameters.size] = parameters
+    return native(longer)
 
 
 def pairs_of(geometry: Window) -> tuple[Array, ...]:
@@ -155,6 +147,6 @@ def mean_magnitudes(image: Array, geometry: Window, groups: int, means: Array) -
         np.array([origin, *steps]),
         np.array([*image.shape[:2], groups, *geometry.size]),
         *pairs_of(geometry),
-        scratch(geometry.size[1], np.float64),
+        *scratch((geometry.size[1], np.float64)),
         means.reshape(image.shape[0], groups, *geometry.output),
     )

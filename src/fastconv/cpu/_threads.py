@@ -31,6 +31,13 @@ import numpy as np
 from numba.core.caching import FunctionCache, _cache_log
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
+from numpy.typing import NDArray
+
+KEPT_SCRATCH = 16
+"""Scratch arrays kept for each calling thread."""
+
+KEPT_BYTES = 256 * 1024
+"""Largest scratch kept: from there on, kernels take longer than fresh memory does."""
 
 _turn = threading.RLock()
 _serial = False
@@ -62,10 +69,34 @@ def threads() -> int:
     return int(numba.get_num_threads())
 
 
-def scratch(length: int, dtype: Any) -> Any:
-    """A row of at least ``length`` elements for each thread, with 128 bytes between them: threads that
-    write to one cache line wait for each other (twice the time, measured on short rows)."""
-    return np.empty((threads(), length + 128 // np.dtype(dtype).itemsize), dtype)
+def scratch(*rows: tuple[int, Any]) -> list[NDArray[Any]]:
+    """For each (length, dtype) an array with a row of at least that length for each thread.
+
+    Rows have 128 bytes between them: threads that write to one cache line wait for each other (twice the
+    time, measured on short rows). The memory serves the caller's next kernel, too, unless it is large:
+    fresh memory costs more than a small kernel (8 us for 64 KiB).
+    """
+    workers = threads()
+    key = (workers, *rows)
+    arrays: list[NDArray[Any]] | None = _kept.rows.get(key)
+    if arrays is None:
+        sizes = [length + 128 // np.dtype(dtype).itemsize for length, dtype in rows]
+        arrays = [np.empty((workers, n), dtype) for n, (_, dtype) in zip(sizes, rows, strict=True)]
+        if sum(array.nbytes for array in arrays) <= KEPT_BYTES:
+            while len(_kept.rows) >= KEPT_SCRATCH:
+                del _kept.rows[next(iter(_kept.rows))]
+            _kept.rows[key] = arrays
+    return arrays
+
+
+class _Kept(threading.local):
+    """Scratch memory of the calling thread, by what was asked for, the oldest first."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Any, list[NDArray[Any]]] = {}
+
+
+_kept = _Kept()
 
 
 @cache

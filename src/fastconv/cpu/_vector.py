@@ -17,12 +17,6 @@ from numba.extending import intrinsic
 BLOCK = 64
 """Elements per block in packing: the bits of one word."""
 
-PIXELS = 16
-"""Pixels that :func:`channel_bits` packs at once."""
-
-LANES = 8
-"""Filters per vector in :func:`xnor_tile`: 64-bit words in 512 bits."""
-
 _i1, _i8, _i32, _i64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 
 
@@ -79,44 +73,6 @@ def sign_bits(typing: Any, x: Any, start: Any, threshold: Any, strict: Any) -> A
 
 
 @intrinsic
-def channel_bits(
-    typing: Any,
-    x: Any,
-    start: Any,
-    step: Any,
-    count: Any,
-    threshold: Any,
-    strict: Any,
-    out: Any,
-    first: Any,
-    stride: Any,
-) -> Any:
-    """Pack across planes: for each pixel p < 16, out[first + p * stride] = the word whose bit c < count
-    is x[start + c * step + p] >= threshold (> if strict)."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, index, plane, planes, bound, exclusive, target, origin, spacing = args
-        words_type = ir.VectorType(_i64, PIXELS)
-        words = cgutils.alloca_once_value(builder, ir.Constant(words_type, None))
-        builder.store(ir.Constant(words_type, None), words)
-        with cgutils.for_range(builder, planes, intp=_i64) as loop:
-            at = builder.add(index, builder.mul(loop.index, plane))
-            pixels = _load(context, builder, x, source, at, PIXELS)
-            bits = builder.zext(_at_least(builder, x.dtype, pixels, bound, exclusive), words_type)
-            shifted = builder.shl(bits, _splat(builder, loop.index, PIXELS))
-            builder.store(builder.or_(builder.load(words), shifted), words)
-        packed = builder.load(words)
-        for p in range(PIXELS):
-            at = builder.add(origin, builder.mul(spacing, _i64(p)))
-            word = builder.extract_element(packed, _i32(p))
-            builder.store(word, _address(context, builder, out, target, at))
-        return context.get_dummy_value()
-
-    index = types.intp
-    return types.void(x, index, index, index, x.dtype, types.boolean, out, index, index), generate
-
-
-@intrinsic
 def unpack_block(typing: Any, word: Any, out: Any, start: Any) -> Any:
     """out[start + i] = bit i of the word, for i < 64; out is uint8."""
 
@@ -126,82 +82,6 @@ def unpack_block(typing: Any, word: Any, out: Any, start: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.uint64, out, types.intp), generate
-
-
-@intrinsic(prefer_literal=True)
-def xnor_tile(
-    typing: Any,
-    x: Any,
-    pixels: Any,
-    offsets: Any,
-    run: Any,
-    weights: Any,
-    first: Any,
-    block: Any,
-    vectors: Any,
-    out: Any,
-    row: Any,
-    stride: Any,
-) -> Any:
-    """Count the bits in which P pixels' windows differ from 8 * vectors filters.
-
-    ``pixels`` is a tuple of P indices into the words ``x``. The window of a pixel is made of the runs
-    of ``run`` words that start at ``pixel + offset`` for each of ``offsets``. ``weights`` holds, from
-    ``first`` on, ``vectors`` blocks of ``block`` words: the window's words in the same order, each for 8
-    filters side by side. out[row + p * stride + f] = the count of pixel p and filter f, int32.
-    P and ``vectors`` are known when compiling; P * vectors counters stay in registers.
-    """
-    if not isinstance(vectors, types.IntegerLiteral):
-        raise TypingError("vectors must be a literal")
-    columns = vectors.literal_value
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, bases, starts, length, packed, origin, spacing, _, target, corner, pitch = args
-        vector_type = ir.VectorType(_i64, LANES)
-        zero = ir.Constant(vector_type, None)
-        counters = [cgutils.alloca_once_value(builder, zero) for _ in range(len(pixels) * columns)]
-        for counter in counters:
-            builder.store(zero, counter)
-        cursor = cgutils.alloca_once_value(builder, origin)
-        builder.store(origin, cursor)
-        with cgutils.for_range(builder, _length(context, builder, offsets, starts), intp=_i64) as runs:
-            offset = builder.load(_address(context, builder, offsets, starts, runs.index))
-            begins = [builder.add(builder.extract_value(bases, p), offset) for p in range(len(pixels))]
-            with cgutils.for_range(builder, length, intp=_i64) as words:
-                at = builder.load(cursor)
-                filters = [
-                    _load(
-                        context,
-                        builder,
-                        weights,
-                        packed,
-                        builder.add(at, builder.mul(spacing, _i64(q))),
-                        LANES,
-                    )
-                    for q in range(columns)
-                ]
-                builder.store(builder.add(at, _i64(LANES)), cursor)
-                for p, begin in enumerate(begins):
-                    word = builder.load(
-                        _address(context, builder, x, source, builder.add(begin, words.index))
-                    )
-                    pixel = _splat(builder, word, LANES)
-                    for q, lanes in enumerate(filters):
-                        counter = counters[p * columns + q]
-                        different = _popcount(builder, builder.xor(pixel, lanes))
-                        builder.store(builder.add(builder.load(counter), different), counter)
-        for p in range(len(pixels)):
-            for q in range(columns):
-                count = builder.trunc(builder.load(counters[p * columns + q]), ir.VectorType(_i32, LANES))
-                at = builder.add(corner, builder.add(builder.mul(pitch, _i64(p)), _i64(q * LANES)))
-                _store(context, builder, out, target, at, count)
-        return context.get_dummy_value()
-
-    index = types.intp
-    return (
-        types.void(x, pixels, offsets, index, weights, index, index, vectors, out, index, index),
-        generate,
-    )
 
 
 @intrinsic(prefer_literal=True)

@@ -9,11 +9,10 @@ import numba
 import numpy as np
 
 from fastconv.cpu._arrays import Array, batch_index, computable, deliver, native, result
-from fastconv.cpu._threads import parallel_kernel, threads
+from fastconv.cpu._images import pack_image
+from fastconv.cpu._threads import parallel_kernel, scratch, threads
 from fastconv.cpu._vector import (
     BLOCK,
-    PIXELS,
-    channel_bits,
     popcount64,
     popcount_block,
     reverse64,
@@ -89,7 +88,10 @@ def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
         if inner == 1:
             _pack_rows(planes.reshape(outer, -1), bound, strict, False, words.reshape(-1))
         else:
-            _pack_planes(planes, bound, strict, words.reshape(outer, inner, -1))
+            _, n, _ = planes.shape
+            image = np.array([0, n * inner, inner, inner, 1, 1, inner, n, 0, 0])
+            pixels = words.reshape(outer, 1, 1, inner, -1)
+            pack_image(planes.reshape(-1), bound, strict, image, pixels, *scratch((BLOCK, np.uint64)))
     return words
 
 
@@ -197,52 +199,6 @@ def _pack_rows(x, threshold, strict, reverse, words):
                     bit = v > threshold or (v == threshold and not strict)
                     bits |= np.uint64(bit) << np.uint64(k)
             words[i] = reverse64(bits) if reverse else bits
-
-
-@parallel_kernel
-def _pack_planes(x, threshold, strict, words):
-    """x (outer, n, inner), packed along n; words (outer, inner, w) uint64."""
-    outer, n, inner = x.shape
-    width = words.shape[2]
-    pieces = (inner + CHUNK - 1) // CHUNK
-    for task in numba.prange(outer * pieces):
-        o, piece = divmod(np.int64(task), pieces)
-        pack_pixels(
-            x.reshape(-1),
-            o * n * inner,
-            inner,
-            n,
-            piece * CHUNK,
-            min(inner, (piece + 1) * CHUNK),
-            threshold,
-            strict,
-            words.reshape(-1),
-            o * inner * width,
-            width,
-        )
-
-
-@numba.njit
-def pack_pixels(x, origin, plane, channels, begin, end, threshold, strict, words, target, pitch):
-    """Pack the ``channels`` planes x[origin + c * plane + p] of pixels begin <= p < end:
-    the words of pixel p stand from words[target + p * pitch] on."""
-    for word in range((channels + 63) // 64):
-        first = origin + word * 64 * plane
-        count = min(64, channels - word * 64)
-        p = begin
-        while p + PIXELS <= end:
-            channel_bits(
-                x, first + p, plane, count, threshold, strict, words, target + p * pitch + word, pitch
-            )
-            p += PIXELS
-        while p < end:
-            bits = np.uint64(0)
-            for c in range(count):
-                v = x[first + c * plane + p]
-                bit = v > threshold or (v == threshold and not strict)
-                bits |= np.uint64(bit) << np.uint64(c)
-            words[target + p * pitch + word] = bits
-            p += 1
 
 
 @parallel_kernel

@@ -194,9 +194,11 @@ def _filter_directly(
         rows,
         columns,
         pitch,
-        scratch((rows + kh - 1) * pitch, scalar),
-        scratch((rows + kh - 1) * pitch if second is not None else 0, scalar),
-        scratch(complexity * pitch, scalar),
+        *scratch(
+            ((rows + kh - 1) * pitch, scalar),
+            ((rows + kh - 1) * pitch if second is not None else 0, scalar),
+            (complexity * pitch, scalar),
+        ),
         stacked(real_planes(sums), 3),
     )
 

@@ -19,15 +19,21 @@ from fastconv.cpu._operands import (
     pack_filters,
     packed_rows,
     padded_words,
-    tap_sums,
 )
-from fastconv.cpu._products import line_window, mean_magnitudes, multiply, multiply_image, pairs_of
-from fastconv.cpu._vector import LANES
+from fastconv.cpu._products import (
+    line_window,
+    mean_magnitudes,
+    multiply,
+    multiply_image,
+    pairs_of,
+    store_arguments,
+)
+from fastconv.cpu._tiles import LANES
 from fastconv.packed import PackedFilters, PackedSigns
 
-FEW_CHANNELS = 24
-"""Up to this many channels times filters (8 at most) per group, lanes run over pixels: a tile does 3
-operations on 8 filters for a word of up to 64 channels, the other way 3 on 16 pixels for each channel."""
+FEW_CHANNELS = 12
+"""Up to this many channels per word, lanes run over pixels: a tap and channel then take one operation
+on 64 pixels, a tap and word of the tiles three on 8 filters, half-filled or not."""
 
 
 def xnor_matmul(
@@ -50,10 +56,10 @@ def xnor_matmul(
         else:
             groups, rows = 1, count * m
         tiles = filter_tiles(right.reshape(groups * n, 1, 1, depth), groups)
-        multiply(
-            left.reshape(1, groups, 1, rows, depth), tiles, n, k, line_window(rows), None,
-            Epilogue(target.dtype, None, False, None, None), (groups * rows * n, rows * n, 1, n), target,
-        )  # fmt: skip
+        integers = Epilogue(target.dtype, None, False, None, None)
+        strides = (groups * rows * n, rows * n, 1, n)
+        store = store_arguments(integers, None, groups, n, rows, strides, target)
+        multiply(left.reshape(1, groups, 1, rows, depth), tiles, n, k, line_window(rows), store)
     return deliver(target, out)
 
 
@@ -84,7 +90,8 @@ def xnor_linear(
             factor = means
         words = packed_rows(x, -1).reshape(1, 1, 1, rows, -(-k // 64))
         strides = (rows * filters, 0, 1, filters)
-        multiply(words, tiles, filters, k, line_window(rows), factor, epilogue, strides, target)
+        store = store_arguments(epilogue, factor, 1, filters, rows, strides, target)
+        multiply(words, tiles, filters, k, line_window(rows), store)
     return _finish(epilogue, target, out, filters)
 
 
@@ -119,21 +126,14 @@ def xnor_conv2d(
         o // groups if last else o // groups * positions,
         *((1, o) if last else (positions, 1)),
     )
-    if c * min(o // groups, LANES) <= FEW_CHANNELS:
+    store = store_arguments(epilogue, factor, groups, o // groups, positions, strides, target)
+    if _few_channels(c, o // groups):
         image = x.unpack() if isinstance(x, PackedSigns) else x
-        multiply_image(
-            as_nchw(image, source), filters, geometry, groups, pad_value, factor, epilogue, strides, target
-        )
+        multiply_image(as_nchw(image, source), filters, geometry, groups, pad_value, store)
     else:
         words = padded_words(x, source, geometry, groups)
         tiles = filters.derived(("tiles", groups), lambda: filter_tiles(filters.words, groups))
-        sums = (
-            filters.derived("sums", lambda: tap_sums(filters)) if words.shape[2:4] != geometry.size else None
-        )
-        multiply(
-            words, tiles, o // groups, c * geometry.taps, geometry, factor, epilogue, strides, target,
-            sums, 1 + pad_value,
-        )  # fmt: skip
+        multiply(words, tiles, o // groups, c * geometry.taps, geometry, store, filters, pad_value)
     return _finish(epilogue, target, out, o)
 
 
@@ -201,6 +201,11 @@ def binarize_residual(x: Array, terms: int, axis: int | None) -> list[tuple[Arra
         found.append((scale.reshape(() if axis is None else -1).copy(), words))
         rest = rest - np.where(rest >= 0, scale, -scale)
     return found
+
+
+def _few_channels(channels: int, filters: int) -> bool:
+    words, padded = -(-channels // 64), -(-filters // LANES) * LANES
+    return channels * filters <= FEW_CHANNELS * words * padded
 
 
 def _with_alpha(epilogue: Epilogue, weight: Any) -> Epilogue:

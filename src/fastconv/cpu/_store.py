@@ -1,0 +1,119 @@
+"""The epilogue of binary products: what becomes of the integers of a block of pixels and filters.
+
+The sums of m pixels and up to 64 filters come pixel by pixel, y[p * UNIT + k], or filter by filter,
+y[k * pitch + p]; so does the result, and the two are turned into each other in between. The epilogue's
+arguments stay together as one tuple, ``epilogue``:
+
+    numbers: kind, groups, filters a group, pixels an image, strides of image, group, filter and pixel in
+        the result, where filters are neighbours if pixels are not; scale, bias (O,) and factor (N, G, L),
+        empty for 1, for SCALED;
+    tau, flip (O + 63,) for SIGNS; integers, values, signs: the result's flat memory, two of them empty.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from fastconv.cpu._tiles import PIXELS, UNIT, threshold_word, transpose_block
+
+INTEGERS, SCALED, SIGNS = 0, 1, 2
+"""What an epilogue stores: y; scale * y + bias; the bits of y >= tau."""
+
+
+@numba.njit
+def stored_by_pixel(numbers):
+    """Whether a pixel's filters are neighbours in the result."""
+    return numbers[0] == SIGNS or numbers[7] != 1
+
+
+@numba.njit
+def turn_over(y, pitch, rows, columns, out, step):
+    """out[j * step + i] = y[i * pitch + j], in blocks of 16 x 16; what lies beyond is arbitrary."""
+    for i in range(0, rows, PIXELS):
+        for j in range(0, columns, PIXELS):
+            transpose_block(y, i * pitch + j, pitch, out, j * step + i, step)
+
+
+@numba.njit
+def store_pixels(y, m, width, image, o, first, epilogue):
+    """Store m pixels from ``first`` on of ``width`` filters from o on, y[p * UNIT + k]."""
+    numbers, scale, bias, factor, tau, flip, integers, values, signs = epilogue
+    if numbers[0] == SIGNS:
+        _store_signs(y, m, width, image * numbers[3] + first, o, numbers, tau, flip, signs)
+        return
+    start = image * numbers[4] + first * numbers[7] + o
+    for p in range(m):
+        row, begin = y[p * UNIT : p * UNIT + width], start + p * numbers[7]
+        if numbers[0] == INTEGERS:
+            _copy(row, integers[begin : begin + width])
+            continue
+        lo = 0
+        while lo < width:  # factors differ between groups
+            g = (o + lo) // numbers[2]
+            hi = min(width, (g + 1) * numbers[2] - o) if factor.size else width
+            window = (image * numbers[1] + g) * numbers[3] + first + p
+            each = factor[window] if factor.size else values.dtype.type(1)
+            line = values[begin + lo : begin + hi]
+            _scale_filters(row[lo:hi], scale[o + lo : o + hi], bias[o + lo : o + hi], each, line)
+            lo = hi
+
+
+@numba.njit
+def store_lines(y, pitch, m, width, image, o, first, epilogue):
+    """The same from y[k * pitch + p], where a filter's pixels are neighbours in the result."""
+    numbers, scale, bias, factor, _, _, integers, values, _ = epilogue
+    for k in range(width):
+        g, f = divmod(o + k, numbers[2])
+        begin = image * numbers[4] + g * numbers[5] + f * numbers[6] + first
+        row = y[k * pitch : k * pitch + m]
+        if numbers[0] == INTEGERS:
+            _copy(row, integers[begin : begin + m])
+        else:
+            line = values[begin : begin + m]
+            window = (image * numbers[1] + g) * numbers[3] + first
+            if factor.size:
+                _scale_pixels(row, factor[window : window + m], scale[o + k], bias[o + k], line)
+            else:
+                _scale_line(row, scale[o + k], bias[o + k], line)
+
+
+@numba.njit
+def _store_signs(y, m, width, row, o, numbers, tau, flip, signs):
+    """Word by word: the bits of 64 filters belong to one word, or to two if o is not a multiple of 64."""
+    depth = (numbers[1] * numbers[2] + 63) // 64
+    shift = np.uint64(o % 64)
+    mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width)
+    for p in range(m):
+        bits = threshold_word(y, p * UNIT, tau, flip, o) & mask
+        at = (row + p) * depth + o // 64
+        if o % 64 == 0:
+            signs[at] |= bits
+        else:
+            signs[at] |= bits << shift
+            if o % 64 + width > 64:
+                signs[at + 1] |= bits >> (np.uint64(64) - shift)
+
+
+@numba.njit
+def _scale_filters(row, scale, bias, each, line):
+    for k in range(line.size):
+        line[k] = line.dtype.type(row[k]) * (scale[k] * each) + bias[k]
+
+
+@numba.njit
+def _scale_pixels(row, factor, scale, bias, line):
+    for p in range(line.size):
+        line[p] = line.dtype.type(row[p]) * (scale * factor[p]) + bias
+
+
+@numba.njit
+def _scale_line(row, scale, bias, line):
+    for p in range(line.size):
+        line[p] = line.dtype.type(row[p]) * scale + bias
+
+
+@numba.njit
+def _copy(row, line):
+    for k in range(line.size):
+        line[k] = row[k]

@@ -1,0 +1,259 @@
+"""The explicit-SIMD building blocks of binary products: numba intrinsics on LLVM vector types.
+
+As in ``_vector``, each works on elements of flat, C-contiguous arrays, given as (array, index).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.errors import TypingError
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+from fastconv.cpu._vector import _address, _at_least, _i32, _i64, _length, _load, _popcount, _splat, _store
+
+LANES = 8
+"""Filters per vector in :func:`xnor_tile`: 64-bit words in 512 bits."""
+
+PIXELS = 16
+"""Pixels per vector in :func:`channel_bits` and side of the blocks of :func:`transpose_block`."""
+
+UNIT = 64
+"""Filters whose signs make one word, and pixels of :func:`sum_signs`."""
+
+_LARGE_REGISTERS = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
+
+TILE_PIXELS, TILE_VECTORS = (6, 4) if _LARGE_REGISTERS else (4, 1)
+"""Pixels and vectors of filters per tile. 6 x 4 counters, 4 vectors of filters and 1 pixel fit the 32
+registers of 64 bytes of AVX-512; 4 x 1 leave half of 16 registers of 32 bytes to the counting."""
+
+
+def _literal(value: Any, name: str) -> int:
+    if not isinstance(value, types.IntegerLiteral):
+        raise TypingError(f"{name} must be a literal")
+    return int(value.literal_value)
+
+
+@intrinsic(prefer_literal=True)
+def xnor_tile(
+    typing: Any,
+    x: Any,
+    starts: Any,
+    pixel: Any,
+    pixels: Any,
+    offsets: Any,
+    run: Any,
+    weights: Any,
+    first: Any,
+    block: Any,
+    vectors: Any,
+    terms: Any,
+    y: Any,
+    row: Any,
+    stride: Any,
+) -> Any:
+    """y[row + p * stride + f] = terms - 2 * (bits in which the window of pixel p differs from filter f),
+    int32, for p < ``pixels`` and f < 8 * ``vectors``, both known when compiling.
+
+    The window of pixel p is made of the runs of ``run`` words that start at x[starts[pixel + p] + offset]
+    for each of ``offsets``. ``weights`` holds, from ``first`` on, ``vectors`` blocks of ``block`` words: the
+    window's words in the same order, each for 8 filters side by side. All counters stay in registers.
+    """
+    height, columns = _literal(pixels, "pixels"), _literal(vectors, "vectors")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (
+            source,
+            origins,
+            begin,
+            _,
+            shifts,
+            length,
+            packed,
+            cursor,
+            spacing,
+            _,
+            total,
+            target,
+            corner,
+            pitch,
+        ) = args
+        zero = ir.Constant(ir.VectorType(_i64, LANES), None)
+        counters = [[cgutils.alloca_once_value(builder, zero) for _ in range(columns)] for _ in range(height)]
+        for counter in (c for line in counters for c in line):
+            builder.store(zero, counter)
+        step = cgutils.alloca_once_value(builder, cursor)
+        builder.store(cursor, step)
+        windows = [
+            builder.load(_address(context, builder, starts, origins, builder.add(begin, _i64(p))))
+            for p in range(height)
+        ]
+        with cgutils.for_range(builder, _length(context, builder, offsets, shifts), intp=_i64) as runs:
+            offset = builder.load(_address(context, builder, offsets, shifts, runs.index))
+            begins = [builder.add(window, offset) for window in windows]
+            with cgutils.for_range(builder, length, intp=_i64) as words:
+                at = builder.load(step)
+                builder.store(builder.add(at, _i64(LANES)), step)
+                filters = [
+                    _load(
+                        context,
+                        builder,
+                        weights,
+                        packed,
+                        builder.add(at, builder.mul(spacing, _i64(q))),
+                        LANES,
+                    )
+                    for q in range(columns)
+                ]
+                for line, start in zip(counters, begins, strict=True):
+                    index = builder.add(start, words.index)
+                    word = _splat(builder, builder.load(_address(context, builder, x, source, index)), LANES)
+                    for counter, lanes in zip(line, filters, strict=True):
+                        different = _popcount(builder, builder.xor(word, lanes))
+                        builder.store(builder.add(builder.load(counter), different), counter)
+        for p, line in enumerate(counters):
+            at = builder.add(corner, builder.mul(pitch, _i64(p)))
+            for counts in _narrowed(builder, [builder.load(counter) for counter in line]):
+                twice = builder.shl(counts, _splat(builder, _i32(1), counts.type.count))
+                number = builder.trunc(total, _i32)
+                sums = builder.sub(_splat(builder, number, counts.type.count), twice)
+                _store(context, builder, y, target, at, sums)
+                at = builder.add(at, _i64(counts.type.count))
+        return context.get_dummy_value()
+
+    index = types.intp
+    signature = types.void(
+        x, starts, index, pixels, offsets, index, weights, index, index, vectors, index, y, index, index
+    )
+    return signature, generate
+
+
+def _narrowed(builder: Any, vectors: list[Any]) -> list[Any]:
+    """Vectors of int64 as vectors of int32, two to one where there are two: a single shuffle."""
+    if len(vectors) == 1:
+        return [builder.trunc(vectors[0], ir.VectorType(_i32, LANES))]
+    even = ir.Constant(ir.VectorType(_i32, 2 * LANES), [_i32(2 * k) for k in range(2 * LANES)])
+    halves = [builder.bitcast(vector, ir.VectorType(_i32, 2 * LANES)) for vector in vectors]
+    return [builder.shuffle_vector(a, b, even) for a, b in zip(halves[::2], halves[1::2], strict=True)]
+
+
+@intrinsic
+def transpose_block(typing: Any, x: Any, start: Any, pitch: Any, out: Any, target: Any, step: Any) -> Any:
+    """out[target + j * step + i] = x[start + i * pitch + j] for i, j < 16, both int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, begin, line, result, at, spacing = args
+        rows = [
+            _load(context, builder, x, source, builder.add(begin, builder.mul(line, _i64(i))), PIXELS)
+            for i in range(PIXELS)
+        ]
+        low = [_i32(k // 2 + k % 2 * PIXELS) for k in range(PIXELS)]
+        high = [_i32(k.constant + PIXELS // 2) for k in low]
+        masks = [ir.Constant(ir.VectorType(_i32, PIXELS), mask) for mask in (low, high)]
+        for _ in range(4):  # interleaving row i with row i + 8 four times turns the block over
+            pairs = zip(rows[: PIXELS // 2], rows[PIXELS // 2 :], strict=True)
+            rows = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in masks]
+        for j, row in enumerate(rows):
+            _store(context, builder, out, result, builder.add(at, builder.mul(spacing, _i64(j))), row)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(x, index, index, out, index, index), generate
+
+
+@intrinsic
+def threshold_word(typing: Any, y: Any, start: Any, tau: Any, flip: Any, first: Any) -> Any:
+    """One word: bit k is (y[start + k] >= tau[first + k]) xor (flip[first + k] != 0), for k < 64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums, begin, bounds, mirrors, origin = args
+        values = _load(context, builder, y, sums, begin, UNIT)
+        bits = builder.icmp_signed(">=", values, _load(context, builder, tau, bounds, origin, UNIT))
+        mirror = _load(context, builder, flip, mirrors, origin, UNIT)
+        other = builder.icmp_unsigned("!=", mirror, ir.Constant(mirror.type, None))
+        return builder.xor(builder.bitcast(bits, _i64), builder.bitcast(other, _i64))
+
+    return types.uint64(y, types.intp, tau, flip, types.intp), generate
+
+
+@intrinsic
+def sum_signs(
+    typing: Any, x: Any, start: Any, offsets: Any, first: Any, positive: Any, end: Any, y: Any, target: Any
+) -> Any:
+    """y[target + k] = sum of x[start + offset + k] over offsets[first:positive], less the same over
+    offsets[positive:end], for k < 64; x holds int8 of -1, 0 and 1, y int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, origin, shifts, begin, middle, stop, sums, at = args
+        narrow, wide = ir.VectorType(ir.IntType(8), UNIT), ir.VectorType(_i32, UNIT)
+        total = cgutils.alloca_once_value(builder, ir.Constant(wide, None))
+        builder.store(ir.Constant(wide, None), total)
+        partial = cgutils.alloca_once_value(builder, ir.Constant(narrow, None))
+        longest = _i64(127)  # terms that an int8 surely holds
+        for left, right, combine in ((begin, middle, builder.add), (middle, stop, builder.sub)):
+            count = builder.sub(right, left)
+            pieces = builder.sdiv(builder.add(count, _i64(126)), longest)
+            with cgutils.for_range(builder, pieces, intp=_i64) as piece:
+                builder.store(ir.Constant(narrow, None), partial)
+                low = builder.add(left, builder.mul(piece.index, longest))
+                rest = builder.sub(right, low)
+                part = builder.select(builder.icmp_signed("<", rest, longest), rest, longest)
+                with cgutils.for_range(builder, part, intp=_i64) as taps:
+                    tap = builder.load(
+                        _address(context, builder, offsets, shifts, builder.add(low, taps.index))
+                    )
+                    signs = _load(context, builder, x, source, builder.add(origin, tap), UNIT)
+                    builder.store(builder.add(builder.load(partial), signs), partial)
+                builder.store(combine(builder.load(total), builder.sext(builder.load(partial), wide)), total)
+        _store(context, builder, y, sums, at, builder.load(total))
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(x, index, offsets, index, index, index, y, index), generate
+
+
+@intrinsic(prefer_literal=True)
+def channel_bits(
+    typing: Any,
+    x: Any,
+    start: Any,
+    plane: Any,
+    count: Any,
+    threshold: Any,
+    strict: Any,
+    vectors: Any,
+    words: Any,
+    target: Any,
+) -> Any:
+    """Pack across planes: words[target + p] = the word whose bit c < ``count`` is
+    x[start + c * plane + p] >= threshold (> if strict), for each pixel p < 16 * ``vectors``, a literal."""
+    columns = _literal(vectors, "vectors")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, begin, step, channels, bound, exclusive, _, packed, at = args
+        kind = ir.VectorType(_i64, PIXELS)
+        zero, one = ir.Constant(kind, None), _splat(builder, _i64(1), PIXELS)
+        bits = [cgutils.alloca_once_value(builder, zero) for _ in range(columns)]
+        mask = cgutils.alloca_once_value(builder, one)
+        builder.store(one, mask)
+        for word in bits:
+            builder.store(zero, word)
+        with cgutils.for_range(builder, channels, intp=_i64) as loop:
+            row = builder.add(begin, builder.mul(loop.index, step))
+            bit = builder.load(mask)
+            builder.store(builder.add(bit, bit), mask)
+            for q, word in enumerate(bits):
+                pixels = _load(context, builder, x, source, builder.add(row, _i64(q * PIXELS)), PIXELS)
+                ones = _at_least(builder, x.dtype, pixels, bound, exclusive)
+                old = builder.load(word)
+                builder.store(builder.select(ones, builder.or_(old, bit), old), word)
+        for q, word in enumerate(bits):
+            _store(context, builder, words, packed, builder.add(at, _i64(q * PIXELS)), builder.load(word))
+        return context.get_dummy_value()
+
+    index = types.intp
+    signature = types.void(x, index, index, index, x.dtype, types.boolean, vectors, words, index)
+    return signature, generate
