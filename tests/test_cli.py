@@ -1,5 +1,6 @@
 """The command line: what it prints, what it draws, and how it ends."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from PIL import Image
 
 import fastconv
 from fastconv.cli import main
+from fastconv.demo import measure
 
 PICTURE = "fastconv-demo.png"
 
@@ -25,7 +27,7 @@ def image_file(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def short_turns(monkeypatch):
-    monkeypatch.setattr("fastconv.demo.measure.TURN_SECONDS", 0.001)
+    monkeypatch.setattr(measure, "PACE", dataclasses.replace(measure.PACE, turn=0.001))
 
 
 def demo(image, output, *more):

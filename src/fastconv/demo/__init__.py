@@ -27,7 +27,7 @@ from fastconv import reference
 from fastconv._dispatch import Array
 from fastconv.cpu._threads import threads
 from fastconv.demo import convacc
-from fastconv.demo.measure import ROUNDS, Method, Row, compare
+from fastconv.demo.measure import PACE, Method, Row, compare
 from fastconv.demo.pictures import NEIGHBOURHOOD, Photograph, centred, draw, load_photograph, writable
 
 CROP = 64  # side of what pure Python gets: it takes about 5 microseconds a pixel
@@ -95,7 +95,7 @@ def run(photograph: Photograph, picture: Path, *, as_json: bool) -> int:
 def _compare_all(sections: dict[str, list[Method]]) -> list[Row]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=sum(len(methods) + ROUNDS for methods in sections.values()))
+        task = progress.add_task("", total=sum(len(methods) + PACE.rounds for methods in sections.values()))
 
         def step(section: str, description: str) -> None:
             progress.update(task, advance=1, description=f"{section}: {description}")

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fastconv._dispatch import Array
+from fastconv._measure import Pace, deviation, seconds_in_turn
 
-# A method that takes less than TURN_SECONDS is called again until its turn is over. Rounds end early on
-# a slow machine, after SECTION_SECONDS, but never before MIN_ROUNDS.
-TURN_SECONDS, SECTION_SECONDS, ROUNDS, MIN_ROUNDS = 0.02, 8.0, 15, 3
+PACE = Pace(turn=0.02, total=8.0, rounds=15, least=3)
 
 
 @dataclass(frozen=True)
@@ -47,8 +41,12 @@ def compare(section: str, methods: Sequence[Method], step: Callable[[str], None]
     checks = []
     for method in methods:
         step(f"checking {method.name}")
-        checks.append(_check(method))  # compiles, too
-    seconds = _seconds_in_turn([method.run for method in methods], step)
+        checks.append(deviation(method.run(), method.expected, method.tolerance))  # compiles, too
+    seconds = seconds_in_turn(
+        [method.run for method in methods],
+        PACE,
+        lambda number: step(f"timing, round {number + 1} of {PACE.rounds}"),
+    )
     per_pixel = [s / method.expected.size for s, method in zip(seconds, methods, strict=True)]
     whole = methods[-1].expected
     return [
@@ -64,30 +62,3 @@ def compare(section: str, methods: Sequence[Method], step: Callable[[str], None]
         )
         for method, cost, (difference, ok) in zip(methods, per_pixel, checks, strict=True)
     ]
-
-
-def _check(method: Method) -> tuple[float | None, bool]:
-    result = method.run()
-    if result.shape != method.expected.shape:
-        return None, False
-    difference = np.abs(result.astype(np.float64) - method.expected)
-    largest = float(difference.max())
-    return largest if math.isfinite(largest) else None, bool(np.all(difference <= method.tolerance))
-
-
-def _seconds_in_turn(calls: Sequence[Callable[[], Array]], step: Callable[[str], None]) -> list[float]:
-    """Median time of each call. They take turns (A B A B ...), so that a slow spell hits all of them."""
-    times: list[list[float]] = [[] for _ in calls]
-    section_start = time.perf_counter()
-    for number in range(ROUNDS):
-        step(f"timing, round {number + 1} of {ROUNDS}")
-        if number >= MIN_ROUNDS and time.perf_counter() - section_start > SECTION_SECONDS:
-            continue
-        for call, taken in zip(calls, times, strict=True):
-            turn_start = end = time.perf_counter()
-            while end - turn_start < TURN_SECONDS:
-                start = time.perf_counter()
-                call()
-                end = time.perf_counter()
-                taken.append(end - start)
-    return [statistics.median(taken) for taken in times]

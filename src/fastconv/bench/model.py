@@ -1,0 +1,196 @@
+"""What a row of the benchmark is made of, and how it is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv._dispatch import Array
+from fastconv._measure import Pace, deviation, seconds_in_turn
+from fastconv.packed import PackedSigns
+
+
+class MismatchError(Exception):
+    """Both sides computed, and their results differ."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose: the time for each side of a row, a smoke test in place of a measurement."""
+
+    seconds: float = 0.15
+    quick: bool = False
+    largest: int = 28  # growth is measured up to 2**largest elements
+
+    def pick(self, full: Any, quick: Any) -> Any:
+        """The size to measure with, or the one that only has to run."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on a value in ``unit``: "×" (times as fast; at_most: times the time), "%", "µs", "s", "MiB"."""
+
+    bound: float
+    unit: str = "×"
+    at_most: bool = False
+
+    def met_by(self, value: float) -> bool:
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One thing our time is compared with.
+
+    ``run`` is a call, or the seconds that a measured bound would take, or None for what is not installed.
+    ``read`` makes its result comparable to ours: an array, within ``tolerance`` of ours. Without ``read``
+    (a copy, a bound) nothing is compared. If our work is only a ``share`` of the rival's, its time is
+    scaled to that share.
+    """
+
+    name: str
+    run: Callable[[], Any] | float | None
+    target: Target | None = None
+    read: Callable[[Any], Array] | None = np.asarray
+    tolerance: Array | float = 0.0
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Our call and its rivals, on the same problem."""
+
+    ours: Callable[[], Any]
+    rivals: Sequence[Rival]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table. Times are medians in seconds; ``value`` is in ``unit``, as the target is."""
+
+    section: str
+    what: str
+    peer: str
+    status: str  # met, missed, measured (there is no target), not installed, failed
+    ours: float | None = None
+    theirs: float | None = None
+    value: float | None = None
+    unit: str = "×"
+    target: float | None = None
+    at_most: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row by its name: ``measure`` gives its lines. Rows of one ``group`` share geometric means."""
+
+    section: str
+    name: str
+    measure: Callable[[Settings, Row], list[Line]]
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The geometric mean, over the rows of a group, of the ratio to one rival."""
+
+    group: str
+    peer: str
+    target: Target | None
+
+
+def compared(section: str, name: str, make: Callable[[Settings], Comparison], group: str = "") -> Row:
+    """A row that times the sides of ``make(settings)`` in turn."""
+    return Row(section, name, lambda settings, row: compare(row, make(settings), settings), group)
+
+
+def compare(row: Row, comparison: Comparison, settings: Settings) -> list[Line]:
+    """Compare the results, then time all sides in turn.
+
+    Raises
+    ------
+    MismatchError
+        If a rival's result is not ours.
+    """
+    ours = as_array(comparison.ours())
+    running: list[Rival] = []
+    for rival in comparison.rivals:
+        if callable(rival.run):
+            running.append(rival)
+            _check(row, ours, rival)
+    calls = [comparison.ours, *(rival.run for rival in running if callable(rival.run))]
+    own, *others = seconds_in_turn(calls, pace(settings, len(calls)))
+    seconds = {id(rival): s for rival, s in zip(running, others, strict=True)}
+    return [_line(row, rival, own, seconds.get(id(rival))) for rival in comparison.rivals]
+
+
+def pace(settings: Settings, sides: int) -> Pace:
+    if settings.quick:
+        return Pace(turn=0.0005, total=0.0, rounds=1, least=1)
+    return Pace(turn=0.015, total=settings.seconds * sides, rounds=1000, least=3, rest=0.005, warm=0.001)
+
+
+def as_array(result: Any) -> Array:
+    return np.array(result.words if isinstance(result, PackedSigns) else result)  # a copy: out= is reused
+
+
+def _check(row: Row, ours: Array, rival: Rival) -> None:
+    if rival.read is None or not callable(rival.run):
+        return
+    theirs = rival.read(rival.run())
+    difference, agrees = deviation(ours, theirs, rival.tolerance)
+    if not agrees:
+        how = "not comparable" if difference is None else f"off by up to {difference:.3g}"
+        raise MismatchError(f"{row.name}: fastconv and {rival.name} disagree, {how}")
+
+
+def _line(row: Row, rival: Rival, ours: float, theirs: float | None) -> Line:
+    if isinstance(rival.run, float):
+        theirs = rival.run
+    if theirs is None:
+        return Line(row.section, row.name, rival.name, "not installed", ours)
+    theirs *= rival.share
+    unit, at_most = (rival.target.unit, rival.target.at_most) if rival.target else ("×", False)
+    value = ours / theirs if at_most else theirs / ours
+    return judged(
+        row, rival.name, value * 100 if unit == "%" else value, rival.target, ours=ours, theirs=theirs
+    )
+
+
+def judged(
+    row: Row,
+    peer: str,
+    value: float,
+    target: Target | None,
+    *,
+    unit: str = "×",
+    ours: float | None = None,
+    theirs: float | None = None,
+    note: str = "",
+) -> Line:
+    """A line with its verdict."""
+    if target is None:
+        return Line(row.section, row.name, peer, "measured", ours, theirs, value, unit, note=note)
+    status = "met" if target.met_by(value) else "missed"
+    bound = (target.unit, target.bound, target.at_most)
+    return Line(row.section, row.name, peer, status, ours, theirs, value, *bound, note)
+
+
+def mean_line(mean: Mean, section: str, lines: Sequence[Line]) -> Line:
+    """The geometric mean of the ratios in ``lines``."""
+    ratios = [line.value for line in lines if line.value is not None]
+    row = Row(section, f"{mean.group}: geometric mean of {len(ratios)}", lambda settings, row: [])
+    if not ratios:
+        return Line(section, row.name, mean.peer, "not installed")
+    return judged(row, mean.peer, math.exp(sum(map(math.log, ratios)) / len(ratios)), mean.target)
+
+
+def rounding(terms: int, dtype: Any = np.float32) -> float:
+    """What a float sum of products may be off by, relative to the sum of their magnitudes."""
+    return 4 * math.sqrt(terms) * float(np.finfo(dtype).eps)
