@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastconv._measure import seconds_in_turn
 from fastconv.bench import peers
 from fastconv.bench.ceilings import popcount_rate
 from fastconv.bench.model import (
+    BLAS_REST,
     Comparison,
     Line,
     Mean,
@@ -169,7 +171,9 @@ def against_im2col(shape: tuple[int, int, int], settings: Settings) -> Compariso
         return (weight @ columns).reshape(out.shape)
 
     return Comparison(
-        lambda: xnor_conv2d(layer.x, layer.filters, padding=1, out=out), [Rival(IM2COL, numpy_convolution)]
+        lambda: xnor_conv2d(layer.x, layer.filters, padding=1, out=out),
+        [Rival(IM2COL, numpy_convolution)],
+        BLAS_REST,
     )
 
 
@@ -222,35 +226,40 @@ def grey_image(settings: Settings) -> Comparison:
 
 
 def phases_of(shape: tuple[int, int, int], settings: Settings, row: Row) -> list[Line]:
-    """From outside: each phase is a call that does only that, or the difference of two calls.
+    """Each phase is seen from outside, by a call that does it and as little else as can be.
 
-    pack: ``pack_signs`` of the NCHW image. kernel: packed in, packed out, which stores next to nothing.
-    epilogue: what int32 in NCHW takes more than that. The whole call may take less than the sum.
+    The kernel cannot be had without storing something: signs are the least. What other results take more
+    than that is their epilogue, and for NCHW the change of layout.
     """
     layer = Layer(settings, 1, shape)
-    signs, threshold = pack_signs(layer.x, axis=1), layer.threshold()
-    out = xnor_conv2d(layer.x, layer.filters, padding=1)
-    bits = xnor_conv2d(signs, layer.filters, padding=1, threshold=threshold).words
-    calls: list[Callable[[], Any]] = [
-        lambda: xnor_conv2d(layer.x, layer.filters, padding=1, out=out),
-        lambda: pack_signs(layer.x, axis=1),
-        lambda: xnor_conv2d(signs, layer.filters, padding=1, threshold=threshold, out=bits),
-        lambda: xnor_conv2d(signs, layer.filters, padding=1, out=out),
-    ]
+    filters, threshold = layer.filters, layer.threshold()
+    signs, bias = pack_signs(layer.x, axis=1), np.zeros(len(layer.weight), np.float32)
+    parts: dict[str, Callable[[], Any]] = {
+        "whole call": lambda: xnor_conv2d(layer.x, filters, padding=1),
+        "pack alone": lambda: pack_signs(layer.x, axis=1),
+        "kernel, signs out": lambda: xnor_conv2d(signs, filters, padding=1, threshold=threshold),
+        "kernel, int32 NHWC out": lambda: xnor_conv2d(signs, filters, padding=1, data_format="NHWC"),
+        "kernel, int32 NCHW out": lambda: xnor_conv2d(signs, filters, padding=1),
+        "kernel, α·y + bias in NCHW": lambda: xnor_conv2d(
+            signs, filters, padding=1, scale="alpha", bias=bias
+        ),
+    }
     rival = peers.torch_convolution(layer.signs, layer.weight_signs, channels_last=True)
-    seconds = seconds_in_turn([*calls, *([rival] if rival else [])], pace(settings, 4))
-    whole, pack, kernel, unpacked, *baseline = seconds
-    theirs = baseline[0] if baseline else None
-    parts = {"whole": whole, "pack": pack, "kernel": kernel, "epilogue": max(unpacked - kernel, 0.0)}
+    calls = [*parts.values(), *([rival] if rival else [])]
+    for call in calls:
+        call()
+    names = [*parts, *([FLOAT_LAST] if rival else [])]
+    seconds = dict(zip(names, seconds_in_turn(calls, pace(settings, len(calls))), strict=True))
+    whole, theirs = seconds["whole call"], seconds.get(FLOAT_LAST)
     return [
         judged(
-            Row(PHASES, f"{row.name}: {part}", row.measure),
+            replace(row, name=f"{layer_name(1, shape, 'NCHW')}: {part}"),
             FLOAT_LAST,
-            100 * taken / whole,
+            100 * seconds[part] / whole,
             None,
             unit="% of the call",
-            ours=taken,
+            ours=seconds[part],
             theirs=theirs,
         )
-        for part, taken in parts.items()
+        for part in parts
     ]

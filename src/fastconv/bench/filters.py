@@ -13,7 +13,7 @@ from fastconv._dispatch import Array
 from fastconv.bench import peers
 from fastconv.bench.binary import FLOAT, SHAPES, Layer
 from fastconv.bench.ceilings import copier, multiply_add_rate
-from fastconv.bench.model import Comparison, Mean, Rival, Row, Settings, Target, compared, rounding
+from fastconv.bench.model import BLAS_REST, Comparison, Mean, Rival, Row, Settings, Target, compared, rounding
 
 SIDES = (3, 5, 7, 11, 15, 31)
 SCIPY_SIDES, PEAK_SIDES, SEPARABLE_SIDES = (3, 7), (7, 11, 15, 31), (7, 15, 31)
@@ -140,5 +140,5 @@ def layer(shape: tuple[int, int, int], settings: Settings) -> Comparison:
     magnitudes: Any = peers.torch_convolution(np.abs(x), np.abs(weight), channels_last=False)
     tolerance = rounding(weight[0].size) * np.asarray(magnitudes()) if magnitudes else 0.0
     return Comparison(
-        lambda: conv2d(x, weight, padding=1, out=out), [Rival(FLOAT, call, tolerance=tolerance)]
+        lambda: conv2d(x, weight, padding=1, out=out), [Rival(FLOAT, call, tolerance=tolerance)], BLAS_REST
     )

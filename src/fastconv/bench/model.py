@@ -63,10 +63,16 @@ class Rival:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Our call and its rivals, on the same problem."""
+    """Our call and its rivals, on the same problem; ``rest`` as in :class:`Pace`."""
 
     ours: Callable[[], Any]
     rivals: Sequence[Rival]
+    rest: float = 0.005
+
+
+BLAS_REST = 0.05
+"""For sides that call NumPy's BLAS: OpenBLAS's threads spin for 2^26 cycles when they are done. With 5 ms
+of rest, a layer of PyTorch that came next took 28 ms in place of 0.8 ms."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +131,15 @@ def compare(row: Row, comparison: Comparison, settings: Settings) -> list[Line]:
             running.append(rival)
             _check(row, ours, rival)
     calls = [comparison.ours, *(rival.run for rival in running if callable(rival.run))]
-    own, *others = seconds_in_turn(calls, pace(settings, len(calls)))
+    own, *others = seconds_in_turn(calls, pace(settings, len(calls), comparison.rest))
     seconds = {id(rival): s for rival, s in zip(running, others, strict=True)}
     return [_line(row, rival, own, seconds.get(id(rival))) for rival in comparison.rivals]
 
 
-def pace(settings: Settings, sides: int) -> Pace:
+def pace(settings: Settings, sides: int, rest: float = 0.005) -> Pace:
     if settings.quick:
         return Pace(turn=0.0005, total=0.0, rounds=1, least=1)
-    return Pace(turn=0.015, total=settings.seconds * sides, rounds=1000, least=3, rest=0.005, warm=0.001)
+    return Pace(turn=0.015, total=settings.seconds * sides, rounds=1000, least=5, rest=rest, warm=0.001)
 
 
 def as_array(result: Any) -> Array:

@@ -7,6 +7,7 @@ is timed. All run on as many threads as fastconv does.
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -40,6 +41,7 @@ def opencv() -> Any:
 
 @cache
 def openvino() -> Any:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would report its import
     return _optional("openvino")
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import fastconv
+from fastconv.bench.binary import INT8
 from fastconv.bench.growth import OPERATIONS
 from fastconv.bench.model import Line, Row, Settings, Target, judged
 
@@ -44,6 +45,7 @@ def rows() -> list[Row]:
             for name in MACHINES
             for about, same_for_numpy in (("NumPy too", True), ("NumPy for this CPU", False))
         ),
+        Row("Binary convolution, PyTorch without AMX", "without AMX", without_amx),
         Row("One thread", "one thread", one_thread),
     ]
 
@@ -121,6 +123,13 @@ def machine(name: str, same_for_numpy: bool, settings: Settings, row: Row) -> li
         raise RuntimeError(f"numba was to compile for {cpu}, yet used registers of {registers} bits")
     peer = f"NumPy for {name}" if same_for_numpy else "NumPy for this CPU"
     return [_judged_again(replace(line, section=row.section, peer=peer), Target(bound)) for line in lines]
+
+
+def without_amx(settings: Settings, row: Row) -> list[Line]:
+    """oneDNN told to leave a CPU's matrix units (AMX) alone: what PyTorch int8 does on most CPUs."""
+    pattern = settings.pick("^xnor_conv2d 1×.*NCHW$", "^xnor_conv2d 1×64.*NCHW$")
+    _, lines = _elsewhere(pattern, settings, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"})
+    return [replace(line, section=row.section) for line in lines if line.peer == INT8]
 
 
 def one_thread(settings: Settings, row: Row) -> list[Line]:

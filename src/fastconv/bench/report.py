@@ -58,7 +58,7 @@ def _markdown_row(cells: Sequence[str]) -> str:
 def summary(lines: Sequence[Line]) -> str:
     """How many targets were met, and how many not; and what could not be measured."""
     counts = Counter(line.status for line in lines)
-    text = f"{counts['met']} targets met, {counts['missed']} missed"
+    text = f"Targets met: {counts['met']}, missed: {counts['missed']}"
     for status in ("failed", "not installed"):
         if counts[status]:
             text += f"; lines {status}: {counts[status]}"

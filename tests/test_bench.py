@@ -1,0 +1,239 @@
+"""``fastconv bench``: every row runs, results are compared, verdicts are right, nothing missing fails."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv.bench import binary, ceilings, peers, processes, report, run
+from fastconv.bench.model import (
+    Comparison,
+    Line,
+    Mean,
+    MismatchError,
+    Rival,
+    Row,
+    Settings,
+    Target,
+    compare,
+    compared,
+    judged,
+    mean_line,
+)
+from fastconv.cli import main
+
+ROOT = Path(__file__).parent.parent
+QUICK = Settings(quick=True)
+ROW = Row("section", "row", lambda settings, row: [])
+PROCESSES = {row.name for row in processes.rows()}
+
+
+def measured(rows):
+    """Lines of rows that all have to work."""
+    lines = run.measure(rows, QUICK, lambda name: None)
+    assert [line.note for line in lines if line.status == "failed"] == []
+    for line in lines:
+        assert line.status == "not installed" or math.isfinite(line.value)
+    return lines
+
+
+def lines_of(*rivals):
+    return compare(ROW, Comparison(lambda: np.arange(3.0), rivals), QUICK)
+
+
+def test_every_row_in_this_process_runs_and_its_sides_agree():
+    lines = measured([row for row in run.all_rows() if row.name not in PROCESSES])
+    means = [line for line in lines if "geometric mean of" in line.what]
+    assert len(means) == len(binary.means()) + 1
+    assert len(lines) > 150
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("^import fastconv", ["import fastconv, beside numpy alone"]),
+        ("first call, pack", ["first call, pack_signs, cold cache", "first call, pack_signs, warm cache"]),
+        ("growth of packbits64", ["growth of packbits64, 2^12 to 2^14", "memory of packbits64, 2^14"]),
+        (
+            r"as on AVX2.*NumPy too",
+            ["xnor_conv2d 1×64×56²→64, NCHW, beside NumPy", "xnor_conv2d beside NumPy: geometric mean of 1"],
+        ),
+    ],
+)
+def test_rows_in_processes_of_their_own(pattern, expected):
+    assert [line.what for line in measured(run.select(pattern))] == expected
+
+
+def test_rows_on_one_thread_are_rows_from_above():
+    lines = measured(run.select("^one thread$"))
+    assert {line.section for line in lines} == {"One thread"}
+    assert {line.what for line in lines} >= {"xnor_conv2d 1×64×56²→64, NCHW", "correlate2d 1024², 3×3"}
+
+
+def test_memory_counts_what_is_left_when_inputs_and_results_are_taken_off():
+    memory = next(line for line in measured(run.select("growth of im2col")) if "memory" in line.what)
+    assert abs(memory.value) < 8
+
+
+def test_rows_have_names_of_their_own_and_are_chosen_by_name_or_section():
+    names = [row.name for row in run.all_rows()]
+    assert len(set(names)) == len(names)
+    assert [row.name for row in run.select("IMPORT fastconv")] == ["import fastconv, beside numpy alone"]
+    assert {row.section for row in run.select("^phases")} == {binary.PHASES}
+    assert run.select("no such row") == []
+
+
+def test_a_wrong_result_is_an_error_and_the_rows_after_it_still_run():
+    with pytest.raises(MismatchError, match="row: fastconv and wrong disagree, off by up to 1"):
+        lines_of(Rival("wrong", lambda: np.array([0, 1, 3])))
+    with pytest.raises(MismatchError, match="not comparable"):
+        lines_of(Rival("wrong", lambda: np.arange(4)))
+    with pytest.raises(MismatchError, match="not comparable"):
+        lines_of(Rival("wrong", lambda: np.array([0, 1, np.nan])))
+    rivals = [Rival("wrong", lambda: np.ones(3))]
+    bad = compared("section", "bad", lambda settings: Comparison(lambda: np.zeros(3), rivals))
+    broken = compared("section", "broken", lambda settings: 1 / 0)
+    good = Row("section", "good", lambda settings, row: [judged(row, "", 1.0, None)])
+    lines = run.measure([bad, broken, good], QUICK, lambda name: None)
+    assert [line.status for line in lines] == ["failed", "failed", "measured"]
+    assert "disagree" in lines[0].note
+    assert "ZeroDivisionError" in lines[1].note
+
+
+def test_a_tolerable_difference_is_none():
+    rival = Rival("rounded", lambda: np.array([0, 1, 2.25]), tolerance=np.array([0, 0, 0.25]))
+    assert [line.status for line in lines_of(rival)] == ["measured"]
+
+
+def test_without_read_only_the_time_counts():
+    assert [line.status for line in lines_of(Rival("a copy", lambda: None, read=None))] == ["measured"]
+
+
+def test_a_missing_library_costs_its_line():
+    (line,) = lines_of(Rival("missing", None, Target(2)))
+    assert line.status == "not installed"
+    assert line.ours > 0
+    mean = mean_line(Mean("group", "missing", Target(2)), "section", [line])
+    assert mean.status == "not installed"
+
+
+def test_without_any_of_the_peers_no_row_fails(monkeypatch):
+    for library in ("torch", "opencv", "openvino"):
+        monkeypatch.setattr(peers, library, lambda: None)
+    lines = measured([row for row in run.all_rows() if row.name not in PROCESSES])
+    assert {line.peer for line in lines if line.status == "not installed"} >= {
+        binary.OPENVINO,
+        binary.INT8,
+        binary.FLOAT,
+        "OpenCV filter2D",
+        "torch unfold",
+    }
+
+
+def test_verdicts():
+    assert judged(ROW, "", 2.0, Target(2)).status == "met"
+    assert judged(ROW, "", 1.99, Target(2)).status == "missed"
+    assert judged(ROW, "", 2.0, Target(2, at_most=True)).status == "met"
+    assert judged(ROW, "", 2.01, Target(2, at_most=True)).status == "missed"
+    assert judged(ROW, "", 2.01, None).status == "measured"
+
+
+@pytest.mark.parametrize(
+    ("target", "share", "expected"),
+    [
+        (Target(2), 1.0, 1e6),  # a rival of 10 s is so many times slower than 10 µs
+        (Target(2), 0.5, 5e5),
+        (Target(2, at_most=True), 1.0, 1e-6),
+        (Target(2, "%"), 1.0, 1e8),
+    ],
+)
+def test_the_value_is_a_ratio_of_times(monkeypatch, target, share, expected):
+    monkeypatch.setattr("fastconv.bench.model.seconds_in_turn", lambda calls, pace: [1e-5] * len(calls))
+    (line,) = lines_of(Rival("bound", 10.0, target, share=share))
+    assert line.value == pytest.approx(expected)
+    assert line.theirs == 10.0 * share
+
+
+def test_geometric_mean():
+    lines = [judged(ROW, "peer", value, None) for value in (1.0, 4.0, 16.0)]
+    mean = mean_line(Mean("group", "peer", Target(4.01)), "section", lines)
+    assert mean.value == pytest.approx(4)
+    assert (mean.what, mean.status) == ("group: geometric mean of 3", "missed")
+
+
+def test_bounds_are_rates_of_this_machine():
+    widest = ceilings.widest_registers()
+    assert widest in (64, 128, 256, 512)
+    assert 1e9 < ceilings.popcount_rate() < 1e15
+    assert 1e8 < ceilings.multiply_add_rate() < 1e14
+    source = np.arange(1e5)
+    target = np.empty_like(source)
+    ceilings.filler(target)()
+    assert (target == 0).all()
+
+
+def test_command_writes_json_and_markdown(tmp_path, capsys):
+    files = ["--json", str(tmp_path / "table.json"), "--markdown", str(tmp_path / "table.md")]
+    assert main(["bench", "--quick", "--only", "popcount of uint64|popcount, 16", *files]) == 0
+    out = capsys.readouterr().out
+    for word in ("CPU: ", "popcount of uint64, 2^20", "numpy.bitwise_count", "judges no speed"):
+        assert word in out
+    written = json.loads((tmp_path / "table.json").read_text("utf-8"))
+    assert [line["what"] for line in written["lines"]] == ["popcount of uint64, 2^20", "popcount, 16×16"]
+    assert written["facts"]["versions"].startswith("fastconv ")
+    page = (tmp_path / "table.md").read_text("utf-8")
+    assert "| popcount of uint64, 2^20 | " in page
+    assert f"\n| {' | '.join(report.HEADINGS)} |\n|---" in page
+
+
+def test_a_missed_target_is_said_in_words_and_is_no_failure(capsys):
+    lines = [
+        judged(ROW, "one", 1.0, Target(2), ours=2e-3, theirs=2e-3),
+        judged(ROW, "two", 3.0, Target(2), ours=2e-3, theirs=6e-3),
+        Line("section", "row", "three", "not installed", 2e-3),
+    ]
+    assert report.summary(lines) == "Targets met: 1, missed: 1; lines not installed: 1."
+    page = report.markdown({"CPU": "any"}, lines)
+    assert "| row | 2.00 ms | one | 2.00 ms | 1.00× | ≥ 2× | **missed** |" in page
+    assert "|  |  | two | 6.00 ms | 3.00× | ≥ 2× | met |" in page
+    assert "|  |  | three |  |  |  | not installed |" in page
+    report.print_table({"CPU": "any"}, lines)
+    assert "missed" in capsys.readouterr().out
+
+
+def test_command_ends_with_1_where_results_disagree(monkeypatch, capsys):
+    monkeypatch.setattr("fastconv.bench.memory.popcount_sum", lambda x: np.int64(-1))
+    assert main(["bench", "--quick", "--only", "popcount_sum of"]) == 1
+    out, err = capsys.readouterr()
+    assert "failed" in out
+    assert "fastconv and numpy.bitwise_count, sum (1 thread) disagree" in err
+
+
+@pytest.mark.parametrize(("only", "reason"), [("no such row", "no row"), ("(", "no regular expression")])
+def test_command_refuses_a_choice_of_nothing(only, reason, capsys):
+    assert main(["bench", "--only", only]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_command_says_which_extra_is_missing():
+    code = "import sys; sys.modules['rich'] = None; from fastconv.cli import main; sys.exit(main(['bench']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == 'fastconv bench: rich is not installed; pip install "fastconv[peers]"\n'
+
+
+def test_the_program_in_the_checkout_is_the_command():
+    command = [sys.executable, str(ROOT / "asv_benchmarks" / "peers.py"), "--quick", "--only", "popcount, 16"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "popcount, 16×16" in done.stdout
+
+
+def test_only_public_names_are_timed():
+    for path in (Path(fastconv.__file__).parent / "bench").glob("*.py"):
+        text = path.read_text("utf-8")
+        assert "fastconv.cpu" not in text.replace("fastconv.cpu._threads import", "")
