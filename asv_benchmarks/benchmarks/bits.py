@@ -68,6 +68,30 @@ class PackSigns:
         fastconv.pack_signs(self.x, axis=axis)
 
 
+class PackSignsDtype:
+    params, param_names = ["float64", "float16", "int8", "int32"], ["dtype"]
+
+    def setup(self, dtype):
+        self.x = (words(2**20) % 200).astype(dtype)
+        self.time_pack_signs(dtype)
+
+    def time_pack_signs(self, dtype):
+        fastconv.pack_signs(self.x)
+
+
+class SmallCall:
+    """256 elements: what is left is checks and dispatch."""
+
+    params, param_names = ["popcount", "pack_signs", "packbits64"], ["operation"]
+
+    def setup(self, operation):
+        self.x = words(256).astype(np.uint8).reshape(16, 16)
+        self.time_call(operation)
+
+    def time_call(self, operation):
+        getattr(fastconv, operation)(self.x)
+
+
 class HammingDistance:
     params, param_names = SIZES, ["words"]
 

@@ -33,6 +33,29 @@ class Correlate2dMethod:
         fastconv.correlate2d(self.image, self.kernel, "same", method=method)
 
 
+class Correlate2dDtype:
+    params, param_names = ["uint8", "int32", "float64", "complex64"], ["dtype"]
+
+    def setup(self, dtype):
+        rng = np.random.default_rng(0)
+        self.image, self.kernel = (rng.integers(0, 200, (n, n)).astype(dtype) for n in (512, 5))
+        self.time_correlate2d(dtype)
+
+    def time_correlate2d(self, dtype):
+        fastconv.correlate2d(self.image, self.kernel, "same")
+
+
+class SmallCall:
+    """One image of 16 x 16: what is left is checks and dispatch."""
+
+    def setup(self):
+        self.image, self.kernel = normal(16, 16), normal(3, 3)
+        self.time_correlate2d()
+
+    def time_correlate2d(self):
+        fastconv.correlate2d(self.image, self.kernel, "same")
+
+
 class Convolve2d:
     """Boundaries, and small integers accumulated in wider ones."""
 

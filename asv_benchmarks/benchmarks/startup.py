@@ -13,6 +13,7 @@ import tempfile
 CALLS = (
     "popcount_sum(np.ones(9, np.uint64))",
     "xnor_conv2d(np.ones((1, 64, 9, 9)), np.ones((8, 64, 3, 3)))",
+    "correlate2d(np.ones((9, 9), 'f4'), np.ones((3, 3), 'f4'))",
 )
 IMPORT = "import numpy as np, fastconv"
 

@@ -24,6 +24,17 @@ class XnorMatmul:
         fastconv.xnor_matmul(self.a, self.b)
 
 
+class XnorMatmulReal:
+    """Both operands are packed in every call."""
+
+    def setup(self):
+        self.a, self.b = normal(1024, 1024), normal(1024, 1024)
+        self.time_xnor_matmul()
+
+    def time_xnor_matmul(self):
+        fastconv.xnor_matmul(self.a, self.b)
+
+
 class XnorLinear:
     params, param_names = [1, 64], ["batch"]
 
@@ -44,6 +55,40 @@ class XnorConv2d:
 
     def time_xnor_conv2d(self, c, n):
         fastconv.xnor_conv2d(self.x, self.filters, padding=1)
+
+
+class XnorConv2dLayout:
+    params, param_names = [[1, 8], ["NCHW", "NHWC"]], ["batch", "layout"]
+
+    def setup(self, batch, layout):
+        shape = (batch, 128, 28, 28) if layout == "NCHW" else (batch, 28, 28, 128)
+        self.x, self.filters = normal(*shape), fastconv.pack_filters(normal(128, 128, 3, 3))
+        self.time_xnor_conv2d(batch, layout)
+
+    def time_xnor_conv2d(self, batch, layout):
+        fastconv.xnor_conv2d(self.x, self.filters, padding=1, data_format=layout)
+
+
+FEW_CHANNELS = {
+    "grey": ((1, 1, 1024, 1024), (1, 1, 3, 3), {"scale": "xnor"}),
+    "rgb": ((1, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
+    "depthwise": ((1, 128, 56, 56), (128, 1, 3, 3), {"groups": 128, "padding": 1}),
+    "small call": ((1, 1, 16, 16), (1, 1, 3, 3), {"padding": 1}),
+}
+
+
+class XnorConv2dFewChannels:
+    """One grey image, a first layer of three channels, a depthwise layer, one small grey image."""
+
+    params, param_names = list(FEW_CHANNELS), ["case"]
+
+    def setup(self, case):
+        shape, weight, self.options = FEW_CHANNELS[case]
+        self.x, self.filters = normal(*shape), fastconv.pack_filters(normal(*weight))
+        self.time_xnor_conv2d(case)
+
+    def time_xnor_conv2d(self, case):
+        fastconv.xnor_conv2d(self.x, self.filters, **self.options)
 
 
 class XnorConv2dOutput:

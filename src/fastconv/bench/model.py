@@ -70,9 +70,9 @@ class Comparison:
     rest: float = 0.005
 
 
-BLAS_REST = 0.05
-"""For sides that call NumPy's BLAS: OpenBLAS's threads spin for 2^26 cycles when they are done. With 5 ms
-of rest, a layer of PyTorch that came next took 28 ms in place of 0.8 ms."""
+BLAS_REST = 0.15
+"""For sides that call NumPy's BLAS: OpenBLAS's threads spin for about 0.1 s when they are done. With 50 ms
+of rest, a layer of PyTorch that came next took 24 ms in place of 0.8 ms."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def compare(row: Row, comparison: Comparison, settings: Settings) -> list[Line]:
 def pace(settings: Settings, sides: int, rest: float = 0.005) -> Pace:
     if settings.quick:
         return Pace(turn=0.0005, total=0.0, rounds=1, least=1)
-    return Pace(turn=0.015, total=settings.seconds * sides, rounds=1000, least=5, rest=rest, warm=0.001)
+    return Pace(turn=0.015, total=settings.seconds * sides, rounds=1000, least=3, rest=rest, warm=0.001)
 
 
 def as_array(result: Any) -> Array:

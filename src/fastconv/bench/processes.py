@@ -31,7 +31,7 @@ IMPORT, FLAT, ROOM = (
 )
 # numba reads the name of a CPU, and for lack of a list its features from the CPU that is really there; an
 # empty list means those of the name. OpenBLAS has names of its own; "Prescott" knows no more than SSE3.
-ALONE = r"^xnor_conv2d 1×.*NCHW$|^correlate2d 1024², \d+×\d+$|beside NumPy"
+ALONE = r"^xnor_conv2d 1×.*NCHW$|^correlate2d 1024², \d+×\d+$|beside NumPy$"
 MACHINES = {"AVX2 (haswell)": ("haswell", "Haswell", 6.0), "any x86-64": ("x86-64", "Prescott", 1.5)}
 
 
@@ -118,7 +118,9 @@ def machine(name: str, same_for_numpy: bool, settings: Settings, row: Row) -> li
     environment = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""}
     if same_for_numpy:
         environment["OPENBLAS_CORETYPE"] = blas
-    registers, lines = _elsewhere(settings.pick("beside NumPy", "1×64.*beside NumPy"), settings, environment)
+    registers, lines = _elsewhere(
+        settings.pick("beside NumPy$", "1×64.*beside NumPy$"), settings, environment
+    )
     if registers > 256:
         raise RuntimeError(f"numba was to compile for {cpu}, yet used registers of {registers} bits")
     peer = f"NumPy for {name}" if same_for_numpy else "NumPy for this CPU"
