@@ -263,8 +263,7 @@ def _padding(
     return (rows, rows), (columns, columns)
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(NamedTuple):
     """What one call of correlate2d or convolve2d asks for.
 
     Output pixel (i, j) and tap (a, b) meet at image pixel (i + a - before[0], j + b - before[1]),

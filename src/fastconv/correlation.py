@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -208,7 +209,8 @@ def conv2d(
     groups = check_groups("conv2d", groups, c, weight.shape)
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"conv2d: bias must have shape ({weight.shape[0]},), got {bias.shape}")
-    dtype = _result_dtype("conv2d", arrays, "convert the inputs")
+    dtypes = tuple(array.dtype for array in arrays.values())
+    dtype = _result_dtype("conv2d", tuple(arrays), dtypes, "convert the inputs")
     geometry = window("conv2d", (h, w), weight.shape[2:], stride, padding, dilation)
     shape = layout.shape(n, weight.shape[0], *geometry.output)
     check_out("conv2d", out, shape, dtype)
@@ -228,7 +230,6 @@ def _filter(
 ) -> Array:
     backend = backend_of(operation, in1, in2, out)
     image, kernel = as_array(operation, "in1", in1), as_array(operation, "in2", in2)
-    arrays = {"in1": image, "in2": kernel}
     if image.ndim < 2 or kernel.ndim < 2:
         raise ValueError(
             f"{operation}: in1 and in2 must have shape (..., H, W), got {image.shape} and {kernel.shape}"
@@ -236,23 +237,36 @@ def _filter(
     choice(operation, "mode", mode, ("full", "valid", "same"))
     choice(operation, "boundary", boundary, tuple(BOUNDARIES))
     choice(operation, "method", method, ("auto", "direct", "separable", "fft"))
-    swapped = mode == "valid" and _swapped(operation, image.shape[-2:], kernel.shape[-2:])
+    batch, size, before, swapped = _extent(operation, mode, image.shape, kernel.shape)
+    result = _result_dtype(
+        operation, ("in1", "in2"), (image.dtype, kernel.dtype), "pass dtype= or convert the inputs",
+        dtype if dtype is None else as_dtype(operation, dtype),
+    )  # fmt: skip
     if swapped:
         image, kernel = kernel, image
-    mirrored = swapped and operation == "correlate2d"  # SciPy's order of the result
-    kh, kw = kernel.shape[-2:]
-    centre = (kh // 2, kw // 2) if operation == "correlate2d" else ((kh - 1) // 2, (kw - 1) // 2)
-    size, before = filter_extent(mode, image.shape[-2:], (kh, kw), centre)
-    batch = broadcast_shapes(operation, image.shape[:-2], kernel.shape[:-2])
-    result = _result_dtype(operation, arrays, "pass dtype= or convert the inputs", dtype)
     check_out(operation, out, (*batch, *size), result)
     name = BOUNDARIES[boundary]
     if name != "fill" and 0 in image.shape[-2:] and 0 not in size:
         raise ValueError(f"{operation}: boundary {boundary!r} has nothing to repeat in an empty image")
     fill = _fillvalue(operation, fillvalue, result) if name == "fill" else result.type(0)
+    mirrored = swapped and operation == "correlate2d"  # SciPy's order of the result
     plan = Filter(operation, batch, size, before, name, fill, method, result, mirrored)
     function = getattr(backend.module("correlation"), operation)
     return function(image, kernel, plan, out)
+
+
+@lru_cache(maxsize=256)
+def _extent(
+    operation: str, mode: str, image: tuple[int, ...], kernel: tuple[int, ...]
+) -> tuple[tuple[int, ...], Pair, Pair, bool]:
+    """Batch and size of the result, ``before`` of :class:`Filter`, and whether the inputs change places."""
+    (*_, h, w), (*_, kh, kw) = image, kernel
+    swapped = mode == "valid" and _swapped(operation, (h, w), (kh, kw))
+    if swapped:
+        (h, w), (kh, kw) = (kh, kw), (h, w)
+    centre = (kh // 2, kw // 2) if operation == "correlate2d" else ((kh - 1) // 2, (kw - 1) // 2)
+    size, before = filter_extent(mode, (h, w), (kh, kw), centre)
+    return broadcast_shapes(operation, image[:-2], kernel[:-2]), size, before, swapped
 
 
 def _swapped(operation: str, image: Pair, kernel: Pair) -> bool:
@@ -267,15 +281,21 @@ def _swapped(operation: str, image: Pair, kernel: Pair) -> bool:
     )
 
 
-def _result_dtype(operation: str, arrays: dict[str, Array], cure: str, dtype: Any = None) -> np.dtype[Any]:
-    for name, array in arrays.items():
-        if array.dtype.kind not in "biufc" or array.dtype.char in "gG":
+@lru_cache(maxsize=256)
+def _result_dtype(
+    operation: str,
+    names: tuple[str, ...],
+    dtypes: tuple[np.dtype[Any], ...],
+    cure: str,
+    result: np.dtype[Any] | None = None,
+) -> np.dtype[Any]:
+    for name, given in zip(names, dtypes, strict=True):
+        if given.kind not in "biufc" or given.char in "gG":
             raise TypeError(
-                f"{operation}: {name} must be integers, float16/32/64 or complex64/128, "
-                f"got dtype {array.dtype}"
+                f"{operation}: {name} must be integers, float16/32/64 or complex64/128, got dtype {given}"
             )
-    common = np.result_type(*(array.dtype.newbyteorder("=") for array in arrays.values()))
-    result = common if dtype is None else as_dtype(operation, dtype)
+    common = np.result_type(*(given.newbyteorder("=") for given in dtypes))
+    result = common if result is None else result
     if not np.can_cast(common, result, "same_kind"):
         raise TypeError(f"{operation}: inputs of dtype {common} do not cast to dtype {result}")
     if result.kind not in "iufc" or result.char in "gG":
@@ -284,6 +304,8 @@ def _result_dtype(operation: str, arrays: dict[str, Array], cure: str, dtype: An
 
 
 def _fillvalue(operation: str, value: Any, dtype: np.dtype[Any]) -> Any:
+    if type(value) is int and value == 0:
+        return dtype.type(0)
     given = as_array(operation, "fillvalue", value)
     if given.size != 1 or given.dtype.kind not in "biufc":
         raise ValueError(f"{operation}: fillvalue must be one number, got {value!r}")

@@ -44,12 +44,16 @@ _serial = False
 
 
 def parallel_kernel(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile ``function``, which loops with ``numba.prange``, to run on all threads, safely."""
+    """Compile ``function``, which loops with ``numba.prange``, to run on all threads, safely.
+
+    Or on the caller's own, with ``serially=True``: waking a thread that sleeps takes longer (30 us) than
+    a small call.
+    """
     parallel = _compile(function, parallel=True)
     serial = _compile(function, parallel=False)
 
-    def launch(*args: Any) -> None:
-        if _serial:
+    def launch(*args: Any, serially: bool = False) -> None:
+        if serially or _serial:
             serial(*args)
         elif threading_layer() == "workqueue":
             with _turn:
@@ -69,14 +73,14 @@ def threads() -> int:
     return int(numba.get_num_threads())
 
 
-def scratch(*rows: tuple[int, Any]) -> list[NDArray[Any]]:
+def scratch(*rows: tuple[int, Any], serially: bool = False) -> list[NDArray[Any]]:
     """For each (length, dtype) an array with a row of at least that length for each thread.
 
     Rows have 128 bytes between them: threads that write to one cache line wait for each other (twice the
     time, measured on short rows). The memory serves the caller's next kernel, too, unless it is large:
     fresh memory costs more than a small kernel (8 us for 64 KiB).
     """
-    workers = threads()
+    workers = 1 if serially else threads()
     key = (workers, *rows)
     arrays: list[NDArray[Any]] | None = _kept.rows.get(key)
     if arrays is None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 BLOCK = 64
@@ -82,70 +81,6 @@ def unpack_block(typing: Any, word: Any, out: Any, start: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.uint64, out, types.intp), generate
-
-
-@intrinsic(prefer_literal=True)
-def correlate_block(
-    typing: Any,
-    x: Any,
-    start: Any,
-    pitch: Any,
-    step: Any,
-    weights: Any,
-    vectors: Any,
-    out: Any,
-    target: Any,
-) -> Any:
-    """out[target + j] = sum over a, b of weights[a, b] * x[start + a * pitch + b * step + j]
-    for j < vectors * (64 bytes of elements).
-
-    Each kernel row is summed by itself and then added to the total: with kh * kw terms the rounding
-    error grows with kh + kw.
-    """
-    if not isinstance(vectors, types.IntegerLiteral):
-        raise TypingError("vectors must be a literal")
-    is_float = isinstance(x.dtype, types.Float)
-    lanes = 512 // x.dtype.bitwidth
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, begin, row_pitch, tap_step, taps, _, result, destination = args
-        columns = range(vectors.literal_value)
-        vector_type = ir.VectorType(context.get_value_type(x.dtype), lanes)
-        zero = ir.Constant(vector_type, None)
-        kernel = context.make_array(weights)(context, builder, taps)
-        height, width = cgutils.unpack_tuple(builder, kernel.shape, 2)
-        totals = [cgutils.alloca_once_value(builder, zero) for _ in columns]
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in columns]
-        for total in totals:
-            builder.store(zero, total)
-        add = builder.fadd if is_float else builder.add
-        with cgutils.for_range(builder, height, intp=_i64) as rows:
-            row = builder.add(begin, builder.mul(rows.index, row_pitch))
-            for partial in sums:
-                builder.store(zero, partial)
-            with cgutils.for_range(builder, width, intp=_i64) as cells:
-                tap = builder.add(builder.mul(rows.index, width), cells.index)
-                weight = builder.load(_address(context, builder, weights, taps, tap))
-                weight = _splat(builder, weight, lanes)
-                cell = builder.add(row, builder.mul(cells.index, tap_step))
-                for q, partial in enumerate(sums):
-                    at = builder.add(cell, _i64(q * lanes))
-                    pixels = _load(context, builder, x, source, at, lanes)
-                    value = builder.load(partial)
-                    if is_float:
-                        value = _multiply_add(builder, weight, pixels, value)
-                    else:
-                        value = builder.add(builder.mul(weight, pixels), value)
-                    builder.store(value, partial)
-            for total, partial in zip(totals, sums, strict=True):
-                builder.store(add(builder.load(total), builder.load(partial)), total)
-        for q, total in enumerate(totals):
-            at = builder.add(destination, _i64(q * lanes))
-            _store(context, builder, out, result, at, builder.load(total))
-        return context.get_dummy_value()
-
-    index = types.intp
-    return types.void(x, index, index, index, weights, vectors, out, index), generate
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:

@@ -1,0 +1,328 @@
+"""Correlation of images with small kernels: tiles, borders and passes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import isqrt
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv._arguments import Filter, Pair
+from fastconv.cpu._arrays import Array, batch_index, computable, stacked
+from fastconv.cpu._stencil import MOST_ROWS, VECTOR_BYTES, correlate_strip, vectors
+from fastconv.cpu._threads import parallel_kernel, scratch, threads
+
+TILE_COLUMNS = 1024
+"""Output columns per tile."""
+
+ROWS_PER_PASS = 16
+"""Output rows of a tile for each row of the kernel that a pass has in flight: a strip starts and ends with
+sums that nobody wants, one row less than are in flight."""
+
+SERIAL_PRODUCTS = 2**19
+"""Products in a call up to which one thread does them alone."""
+
+TILE_BYTES = 256 * 1024
+"""Bytes of padded image per tile where a tile has to be copied."""
+
+EXACT_CHAIN = 56
+"""Products that may be added up one after the other."""
+
+BOUNDARIES = ("fill", "wrap", "symm")
+
+
+@lru_cache(maxsize=64)
+def _passes(kh: int, kw: int, parts: int, is_float: bool) -> NDArray[np.int64]:
+    """(P, 5): the pieces of a kernel that one run down a strip takes: first row, rows, first column,
+    columns, and the vectors that a strip is wide.
+
+    A chain of n products is off by n eps / 2 at most. Pieces of 6 sqrt(T) of T taps, and their sums, stay
+    within 3.1 of the 4 sqrt(T) eps that a result may be off.
+    """
+    down = -(-kh // (MOST_ROWS // parts))
+    rows = [kh * (i + 1) // down - kh * i // down for i in range(down)]
+    longest = max(EXACT_CHAIN, 6 * isqrt(kh * kw)) // max(rows) if is_float else kw
+    across = -(-kw // max(longest, 1))
+    width = [kw * (i + 1) // across - kw * i // across for i in range(across)]
+    columns = vectors(max(rows), parts)
+    pieces = [
+        (sum(rows[:i]), rows[i], sum(width[:j]), width[j], columns)
+        for i in range(down)
+        for j in range(across)
+    ]
+    return _constant(pieces)
+
+
+def _constant(values: Any) -> NDArray[np.int64]:
+    array = np.array(values, np.int64)
+    array.flags.writeable = False
+    return array
+
+
+@lru_cache(maxsize=256)
+def _frame(
+    size: Pair,
+    kernel: Pair,
+    before: Pair,
+    boundary: str,
+    itemsize: int,
+    rows: int,
+    direct: bool,
+    workers: int,
+) -> tuple[NDArray[np.int64], int]:
+    """The numbers that a kernel needs, and the pixels of scratch."""
+    (height, width), (kh, kw) = size, kernel
+    columns = min(width, TILE_COLUMNS)
+    pitch = max(columns, VECTOR_BYTES // itemsize) + kw - 1
+    most = ROWS_PER_PASS * rows
+    if not direct:
+        most = min(most, max(TILE_BYTES // (pitch * itemsize) - kh + 1, kh, 8))
+    down = -(-height // (most * workers)) * workers  # as many tiles for every thread
+    tile_rows = -(-height // down)
+    frame = (*before, BOUNDARIES.index(boundary), int(direct), tile_rows, columns)
+    return _constant(frame), (tile_rows + kh - 1) * pitch
+
+
+@lru_cache(maxsize=64)
+def _batch(image: tuple[int, ...], kernel: tuple[int, ...], batch: tuple[int, ...]) -> NDArray[np.int64]:
+    """(B, 2): which image and which kernel."""
+    return _constant(np.stack([batch_index(image, batch), batch_index(kernel, batch)], axis=1))
+
+
+def filter_directly(
+    image: Array, kernel: Array, factors: tuple[Array, Array] | None, plan: Filter, work: Any, sums: Array
+) -> None:
+    """``sums`` = ``image`` correlated with ``kernel`` (..., kh, kw), summed in the dtype ``work``; by way of
+    the ``factors``, if given: rows (K, 1, kw), then columns (K, kh, 1)."""
+    pixels = stacked(computable(image), 2)
+    taps = _by_columns(stacked(kernel, 2), work)
+    parts = 2 if work.kind == "c" else 1
+    _, kw, kh = taps.shape
+    inexact = work.kind in "fc"
+    passes = _passes(kh, kw, parts, inexact)
+    serially = sums.size * (kh * kw if factors is None else kh + kw) <= SERIAL_PRODUCTS
+    frame, length = _frame(
+        plan.size, (kh, kw), plan.before, plan.boundary, work.itemsize, min(kh, MOST_ROWS // parts),
+        pixels.dtype == work, 1 if serially else threads(),
+    )  # fmt: skip
+    batch = _batch(image.shape[:-2], kernel.shape[:-2], plan.batch)
+    fill = np.array([plan.fillvalue], work)
+    strips, betweens = scratch((length, work), (0 if factors is None else length, work), serially=serially)
+    out = stacked(sums, 2)
+    if factors is None:
+        _correlate(pixels, taps, batch, frame, passes, fill, strips, out, serially=serially)
+        return
+    rows, columns = factors
+    _correlate_factors(
+        pixels, taps, _by_columns(rows, work), _by_columns(columns, work), batch, frame, passes,
+        _passes(1, kw, parts, inexact), _passes(kh, 1, parts, inexact),
+        plan.method == "auto" and inexact, fill, strips, betweens, out, serially=serially,
+    )  # fmt: skip
+
+
+def _by_columns(kernels: Array, work: Any) -> Array:
+    """Kernels (K, kh, kw) as (K, kw, kh), so that a column's taps are neighbours."""
+    return np.array(kernels.swapaxes(1, 2), work, order="C")
+
+
+@parallel_kernel
+def _correlate(images, taps, batch, frame, passes, fill, strips, out):
+    """Tile by tile. images (I, H, W); taps (K, kw, kh); batch (B, 2); frame, passes: see above; fill (1,);
+    out (B, Ho, Wo). strips: a worker's scratch."""
+    workers = strips.shape[0]
+    width = out.shape[2]
+    tasks = _tasks(out, frame)
+    for index in numba.prange(workers):
+        worker = np.int64(index)
+        for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
+            b, i, j, m, n = _task(task, out, frame)
+            _filter_tile(
+                images[batch[b, 0]], taps[batch[b, 1]], passes, frame, fill, strips[worker],
+                i, j, m, n, out[b].reshape(-1), i * width + j, width,
+            )  # fmt: skip
+
+
+@parallel_kernel
+def _correlate_factors(
+    images, taps, rows, columns, batch, frame, passes, row_passes, column_passes, careful, fill, strips,
+    betweens, out,
+):  # fmt: skip
+    """As :func:`_correlate`, by rows (K, kw, 1) and then columns (K, 1, kh); with ``careful``, tiles that
+    do not come out finite are done again with ``taps``. betweens: a worker's scratch, like strips."""
+    workers = strips.shape[0]
+    width, kh = out.shape[2], columns.shape[2]
+    tasks = _tasks(out, frame)
+    for index in numba.prange(workers):
+        worker = np.int64(index)
+        strip, between = strips[worker], betweens[worker]
+        for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
+            b, i, j, m, n = _task(task, out, frame)
+            image, kernel = images[batch[b, 0]], batch[b, 1]
+            target, at = out[b].reshape(-1), i * width + j
+            _filter_tile(
+                image, rows[kernel], row_passes, frame, fill, strip, i, j, m + kh - 1, n, between, 0, n
+            )
+            _sweep(np.int64(between.ctypes.data), n, columns[kernel], column_passes, target, at, width, m, n)
+            if careful and not _finite(target, at, width, m, n):
+                _filter_tile(image, taps[kernel], passes, frame, fill, strip, i, j, m, n, target, at, width)
+
+
+@numba.njit
+def _tasks(out, frame):
+    """How many tiles there are."""
+    return out.shape[0] * -(-out.shape[1] // frame[4]) * -(-out.shape[2] // frame[5])
+
+
+@numba.njit
+def _task(task, out, frame):
+    """Image, first row, first column, rows and columns of a tile of ``out`` (B, Ho, Wo)."""
+    _, height, width = out.shape
+    down, across = -(-height // frame[4]), -(-width // frame[5])
+    b, tile = divmod(task, down * across)
+    i, j = tile // across * frame[4], tile % across * frame[5]
+    return b, i, j, min(frame[4], height - i), min(frame[5], width - j)
+
+
+@numba.njit
+def _finite(x, at, pitch, m, n):
+    """Whether x[at + i * pitch + j] is finite for all i < m, j < n."""
+    strange = 0
+    for i in range(m):
+        row = x[at + i * pitch : at + i * pitch + n]
+        for j in range(n):
+            strange += row[j] - row[j] != 0
+    return strange == 0
+
+
+@numba.njit
+def _filter_tile(image, taps, passes, frame, fill, strip, i, j, m, n, out, target, pitch):
+    """out[target + r * pitch + c] = the result at (i + r, j + c), r < m, c < n.
+
+    Where the kernel fits into the image, straight from there; the rest from a padded copy.
+    """
+    height, width = image.shape
+    kw, kh = taps.shape
+    before, boundary = (frame[0], frame[1]), frame[2]
+    top, bottom = _inside(i, m, before[0], height - kh + 1)
+    left, right = _inside(j, n, before[1], width - kw + 1)
+    if frame[3] == 0 or bottom <= top or right - left < VECTOR_BYTES // taps.itemsize:
+        top = bottom = m
+        left = right = 0
+    for r0, r1, c0, c1 in (
+        (0, top, 0, n),
+        (bottom, m, 0, n),
+        (top, bottom, 0, left),
+        (top, bottom, right, n),
+    ):
+        if r1 > r0 and c1 > c0:
+            across = max(c1 - c0, VECTOR_BYTES // taps.itemsize) + kw - 1
+            _pad(
+                image,
+                i + r0 - before[0],
+                j + c0 - before[1],
+                r1 - r0 + kh - 1,
+                c1 - c0 + kw - 1,
+                boundary,
+                fill[0],
+                strip,
+                across,
+            )
+            _sweep(
+                np.int64(strip.ctypes.data),
+                across,
+                taps,
+                passes,
+                out,
+                target + r0 * pitch + c0,
+                pitch,
+                r1 - r0,
+                c1 - c0,
+            )
+    if bottom > top:
+        start = (i + top - before[0]) * width + j + left - before[1]
+        _sweep(
+            np.int64(image.ctypes.data) + start * image.itemsize,
+            width,
+            taps,
+            passes,
+            out,
+            target + top * pitch + left,
+            pitch,
+            bottom - top,
+            right - left,
+        )
+
+
+@numba.njit
+def _inside(start, length, before, count):
+    """Which of ``length`` results from ``start`` on have their window in the image: first and last + 1."""
+    first = min(max(before - start, 0), length)
+    return first, max(min(before + count - start, length), first)
+
+
+@numba.njit
+def _sweep(source, pitch, taps, passes, out, target, out_pitch, m, n):
+    """Correlate m x n results from the pixels at the address ``source``, strip by strip."""
+    kh = taps.shape[1]
+    lanes = VECTOR_BYTES // taps.itemsize
+    flat = taps.reshape(-1)
+    wide = passes[0, 4]
+    j = 0
+    while j < n:
+        columns = wide if n >= wide * lanes and 2 * (n - j) > wide * lanes else 1
+        j = max(0, min(j, n - columns * lanes))
+        for k in range(passes.shape[0]):
+            a, rows, b, width = passes[k, 0], passes[k, 1], passes[k, 2], passes[k, 3]
+            at = source + (a * pitch + b + j) * taps.itemsize
+            correlate_strip(
+                at, pitch, flat, b * kh + a, kh, width, rows, columns,
+                out, target + j, out_pitch, m, min(lanes, n), k > 0,
+            )  # fmt: skip
+        j += columns * lanes
+
+
+@numba.njit
+def _pad(image, row, column, m, n, boundary, fill, strip, pitch):
+    """strip[r * pitch + c] = pixel (row + r, column + c) of the padded image, r < m, c < n."""
+    height, width = image.shape
+    lo = min(max(-column, 0), n)
+    hi = max(min(width - column, n), lo)
+    for r in range(m):
+        line = strip[r * pitch : r * pitch + n]
+        y = _inner(row + r, height, boundary)
+        if y < 0:
+            line[:] = fill
+            continue
+        source = image[y]
+        # slices, so that LLVM sees plain indices that never wrap around, and vectorises
+        if hi > lo:
+            _copy(source[column + lo : column + hi], line[lo:hi])
+        for part in ((0, lo), (hi, n)):
+            for c in range(part[0], part[1]):
+                x = _inner(column + c, width, boundary)
+                if x < 0:
+                    line[c] = fill
+                else:
+                    line[c] = source[x]
+
+
+@numba.njit
+def _inner(position, n, boundary):
+    """The pixel of n that stands at ``position``, maybe outside; -1 for the fill value."""
+    if 0 <= position < n:
+        return position
+    if boundary == 0:
+        return np.int64(-1)
+    if boundary == 1:
+        return position % n
+    folded = position % (2 * n)
+    return folded if folded < n else 2 * n - 1 - folded
+
+
+@numba.njit
+def _copy(source, target):
+    for k in range(source.size):
+        target[k] = source[k]
