@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, product
 from math import prod
 from operator import mul
 from typing import Any
@@ -105,3 +106,17 @@ def as_nchw(x: Array, layout: ImageLayout) -> Array:
     if layout.channels_last and layout.rank > 2:
         return x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
     return x.reshape(n, c, h, w)
+
+
+def blocks(shape: tuple[int, ...], size: int, axis: int = -1) -> Iterator[tuple[slice, ...]]:
+    """Slices that cut ``shape`` into blocks of about ``size`` elements, by multiples of 64 along ``axis``."""
+    steps = []
+    for dimension, n in enumerate(shape):
+        step = max(1, min(n, size // max(1, prod(shape[dimension + 1 :]))))
+        if dimension == axis % len(shape):
+            step = -(-step // 64) * 64
+        size = max(1, size // step)
+        steps.append(step)
+    starts = (range(0, n, step) for n, step in zip(shape, steps, strict=True))
+    for corner in product(*starts):
+        yield tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True))

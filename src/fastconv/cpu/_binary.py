@@ -10,7 +10,8 @@ import numpy as np
 
 from fastconv.cpu._store import INTEGERS, store_lines, store_pixels, stored_by_pixel, turn_over
 from fastconv.cpu._threads import parallel_kernel
-from fastconv.cpu._tiles import LANES, TILE_PIXELS, TILE_VECTORS, UNIT, xnor_tile
+from fastconv.cpu._tiles import TILE_PIXELS, TILE_VECTORS, UNIT, xnor_tile
+from fastconv.cpu._vector import LANES
 
 PIXEL_BLOCK = 64
 """Pixels a task does at a time: their sums with a unit of 64 filters take 16 KiB."""

@@ -12,8 +12,7 @@ from fastconv.cpu._arrays import Array, as_nchw, flat_memory, native, signed
 from fastconv.cpu._images import pack_image
 from fastconv.cpu._plans import Kinds, numbers
 from fastconv.cpu._threads import scratch
-from fastconv.cpu._tiles import LANES
-from fastconv.cpu._vector import BLOCK
+from fastconv.cpu._vector import BLOCK, LANES
 from fastconv.packed import PackedFilters, PackedSigns
 
 

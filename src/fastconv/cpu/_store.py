@@ -42,7 +42,8 @@ def store_pixels(y, m, width, image, o, first, epilogue):
     if numbers[0] == SIGNS:
         _store_signs(y, m, width, image * numbers[3] + first, o, numbers, tau, flip, signs)
         return
-    start = image * numbers[4] + first * numbers[7] + o
+    g, f = divmod(o, numbers[2])
+    start = image * numbers[4] + g * numbers[5] + f + first * numbers[7]
     for p in range(m):
         row, begin = y[p * UNIT : p * UNIT + width], start + p * numbers[7]
         if numbers[0] == INTEGERS:

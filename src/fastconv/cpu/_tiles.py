@@ -13,10 +13,18 @@ from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from fastconv.cpu._vector import _address, _at_least, _i32, _i64, _length, _load, _popcount, _splat, _store
-
-LANES = 8
-"""Filters per vector in :func:`xnor_tile`: 64-bit words in 512 bits."""
+from fastconv.cpu._vector import (
+    LANES,
+    _address,
+    _at_least,
+    _i32,
+    _i64,
+    _length,
+    _load,
+    _popcount,
+    _splat,
+    _store,
+)
 
 PIXELS = 16
 """Pixels per vector in :func:`channel_bits` and side of the blocks of :func:`transpose_block`."""

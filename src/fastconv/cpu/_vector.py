@@ -13,50 +13,13 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+LANES = 8
+"""64-bit words in 512 bits."""
+
 BLOCK = 64
 """Elements per block in packing: the bits of one word."""
 
 _i1, _i8, _i32, _i64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
-
-
-@intrinsic
-def popcount64(typing: Any, x: Any) -> Any:
-    """Number of one bits of a uint64."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ctpop(args[0])
-
-    return types.uint64(types.uint64), generate
-
-
-@intrinsic
-def reverse64(typing: Any, x: Any) -> Any:
-    """The bits of a uint64 in reverse order."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitreverse(args[0])
-
-    return types.uint64(types.uint64), generate
-
-
-@intrinsic
-def popcount_block(typing: Any, x: Any, start: Any, out: Any) -> Any:
-    """out[start + i] = popcount(abs(x[start + i])) for i < 64; out is uint8."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, index, target = args
-        vector = _load(context, builder, x, source, index, BLOCK)
-        if x.dtype.signed:
-            zero = ir.Constant(vector.type, None)
-            negative = builder.icmp_signed("<", vector, zero)
-            vector = builder.select(negative, builder.sub(zero, vector), vector)
-        counts = _popcount(builder, vector)
-        if counts.type.element != _i8:
-            counts = builder.trunc(counts, ir.VectorType(_i8, BLOCK))
-        _store(context, builder, out, target, index, counts)
-        return context.get_dummy_value()
-
-    return types.void(x, types.intp, out), generate
 
 
 @intrinsic
@@ -69,18 +32,6 @@ def sign_bits(typing: Any, x: Any, start: Any, threshold: Any, strict: Any) -> A
         return builder.bitcast(_at_least(builder, x.dtype, vector, bound, exclusive), _i64)
 
     return types.uint64(x, types.intp, x.dtype, types.boolean), generate
-
-
-@intrinsic
-def unpack_block(typing: Any, word: Any, out: Any, start: Any) -> Any:
-    """out[start + i] = bit i of the word, for i < 64; out is uint8."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], ir.VectorType(_i1, BLOCK))
-        _store(context, builder, out, args[1], args[2], builder.zext(bits, ir.VectorType(_i8, BLOCK)))
-        return context.get_dummy_value()
-
-    return types.void(types.uint64, out, types.intp), generate
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:

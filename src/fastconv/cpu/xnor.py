@@ -28,7 +28,7 @@ from fastconv.cpu._products import (
     pairs_of,
     store_arguments,
 )
-from fastconv.cpu._tiles import LANES
+from fastconv.cpu._vector import LANES
 from fastconv.packed import PackedFilters, PackedSigns
 
 FEW_CHANNELS = 12
