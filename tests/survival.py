@@ -28,8 +28,8 @@ PATIENCE = 300
 def _call(library: Any, operation: str, dtype: str = "float32") -> Any:
     """An operation of ``fastconv`` or of its reference, on enough elements for several threads."""
     rng = np.random.default_rng(5)
-    x = rng.integers(-9, 9, (2, 8, 64, 64)).astype(dtype)
-    weight = rng.integers(-9, 9, (8, 8, 3, 3)).astype(dtype)
+    x = rng.integers(-9, 9, (2, 16, 128, 128)).astype(dtype)
+    weight = rng.integers(-9, 9, (8, 16, 3, 3)).astype(dtype)
     match operation:
         case "popcount_sum":
             return library.popcount_sum(x.view(np.uint32), axis=3)
@@ -38,7 +38,7 @@ def _call(library: Any, operation: str, dtype: str = "float32") -> Any:
         case "pack_signs":
             return library.pack_signs(x, axis=1).words
         case "correlate2d":
-            return library.correlate2d(x[0, 0], weight[0, 0], "same", method="direct")
+            return library.correlate2d(x[0], weight[0, 0], "same", method="direct")
         case "im2col":
             return library.im2col(x, (3, 3))
         case "xnor_matmul":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -28,8 +27,7 @@ class Backend:
     support: str = "not supported"
 
     def module(self, noun: str) -> ModuleType:
-        name = f"{self.package}.{noun}"
-        return sys.modules.get(name) or importlib.import_module(name)
+        return importlib.import_module(f"{self.package}.{noun}")
 
 
 NUMPY = Backend("numpy", "fastconv.cpu", "x", "supported")

@@ -68,9 +68,8 @@ def _readable(x: Array) -> bool:
 def _rows(x: Array, dimensions: int) -> tuple[Array, int, tuple[int, ...]]:
     """The words of ``x`` as flat memory, the first row's place, and the step of each dimension that
     leads to the next row, 0 where the rows are the same."""
-    flat, origin, steps = (native(x).reshape(-1), 0, x.strides) if x.flags.c_contiguous else flat_memory(x)
-    size = x.itemsize if x.flags.c_contiguous else 1
-    own = [0 if n == 1 else step // size for n, step in zip(x.shape[:-1], steps, strict=False)]
+    flat, origin, steps = flat_memory(x)
+    own = [0 if n == 1 else step for n, step in zip(x.shape[:-1], steps, strict=False)]
     return flat, origin, (*(0,) * (dimensions - len(own)), *own)
 
 

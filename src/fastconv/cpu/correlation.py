@@ -15,8 +15,9 @@ from fastconv.cpu.patches import carrier, gather_windows
 SEPARABLE_GAIN = 2.0
 """Taps saved per tap done from which two passes beat one: the second pass reads a strip once more."""
 
-BLOCK_BYTES = 2 * 1024 * 1024
-"""Bytes of im2col per matrix product in conv2d: a block stays in the L2 cache."""
+BLOCK_BYTES = 8 * 1024 * 1024
+"""Bytes of im2col per matrix product in conv2d: the product, not the gathering, wants large blocks.
+256 x 56 x 56 by 256 filters takes 25, 19, 16.1 and 15.7 ms with 0.5, 2, 8 and 16 MiB."""
 
 
 def correlate2d(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:
@@ -44,25 +45,23 @@ def conv2d(
     n, c, _, _ = layout.sizes(x.shape)
     o, cg = weight.shape[0] // groups, c // groups
     images = as_nchw(x, layout)
-    flat = (
-        (n, geometry.positions, groups * o) if layout.channels_last else (n, groups * o, geometry.positions)
-    )
-    results = target.reshape(flat)
-    if not layout.channels_last:
-        results = results.transpose(0, 2, 1)  # (N, L, O) either way
+    if layout.channels_last:
+        results = target.reshape(n, geometry.positions, groups * o).transpose(0, 2, 1)
+    else:
+        results = target.reshape(n, groups * o, geometry.positions)
     work = np.dtype(np.float32) if dtype == np.float16 else dtype
     filters = weight.reshape(groups, o, cg * geometry.taps)
     for image, y in zip(images, results, strict=True):
         for g in range(groups):
             own = slice(g * o, (g + 1) * o)
-            _multiply_windows(image[g * cg : (g + 1) * cg], geometry, filters[g], work, y[:, own])
-    if bias is not None and target.size:
-        results += bias.astype(dtype)
+            _multiply_windows(image[g * cg : (g + 1) * cg], geometry, filters[g], work, y[own])
+            if bias is not None:
+                y[own] += bias[own, None].astype(dtype)
     return deliver(target, out)
 
 
 def _multiply_windows(image: Array, geometry: Window, filters: Array, work: np.dtype[Any], y: Array) -> None:
-    """y (L, O) = windows of ``image`` (C, H, W) times ``filters`` (O, C * taps), summed in ``work``,
+    """y (O, L) = ``filters`` (O, C * taps) times windows of ``image`` (C, H, W), summed in ``work``,
     block by block."""
     depth = filters.shape[1]
     if not depth or not y.size:
@@ -72,19 +71,43 @@ def _multiply_windows(image: Array, geometry: Window, filters: Array, work: np.d
     taps, outputs = geometry.taps, len(filters)
     columns_at_least = 16 if filters.dtype == work else max(16, outputs)  # or a copy of filters grows
     planes = max(1, min(image.shape[0], BLOCK_BYTES // (columns_at_least * itemsize * taps)))
-    length = max(1, min(len(y), BLOCK_BYTES // (itemsize * max(planes * taps, outputs))))
-    bits = image.view(carrier(image))
-    for first in range(0, len(y), length):
-        block = y[first : first + length]
-        sums: Array | None = None
+    length = max(1, min(y.shape[1], BLOCK_BYTES // (itemsize * max(planes * taps, outputs))))
+    pixels = _pixels(image, geometry) if image.dtype == work else None
+    for first in range(0, y.shape[1], length):
+        block = y[:, first : first + length]
         for plane in range(0, image.shape[0], planes):
-            taken = slice(plane * geometry.taps, (plane + planes) * geometry.taps)
-            columns = np.empty((filters[:, taken].shape[1], len(block)), bits.dtype)
-            gather_windows(bits[plane : plane + planes], geometry, first, columns)
-            windows = columns.view(image.dtype).astype(work, copy=False)
-            part = windows.T @ filters[:, taken].astype(work, copy=False).T
-            sums = part if sums is None else sums + part
-        block[...] = sums
+            taken = slice(plane * taps, (plane + planes) * taps)
+            part = filters[:, taken].astype(work, copy=False)
+            if pixels is None:
+                windows = _windows(image[plane : plane + planes], geometry, first, block.shape[1])
+            else:
+                windows = pixels[taken, first : first + length]
+            windows = windows.astype(work, copy=False)
+            if plane == 0 and y.dtype == work:
+                np.matmul(part, windows, out=block)
+            elif plane == 0:
+                block[...] = part @ windows
+            else:
+                block += part @ windows
+
+
+def _windows(image: Array, geometry: Window, first: int, count: int) -> Array:
+    """Windows first ... first + count of ``image`` (C, H, W) as columns (C * taps, count)."""
+    bits = image.view(carrier(image))
+    columns = np.empty((len(image) * geometry.taps, count), bits.dtype)
+    gather_windows(bits, geometry, first, columns)
+    return columns.view(image.dtype)
+
+
+def _pixels(image: Array, geometry: Window) -> Array | None:
+    """``image`` (C, H, W) as (C, H * W), if windows are pixels and a matrix product can read them there."""
+    if geometry.taps > 1 or geometry.stride != (1, 1) or geometry.padded != geometry.size:
+        return None
+    try:
+        pixels = image.reshape(len(image), geometry.positions, copy=False)
+    except ValueError:
+        return None
+    return pixels if pixels.flags.c_contiguous or pixels.flags.f_contiguous else None
 
 
 def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastconv._arguments import Window
 from fastconv.cpu._arrays import Array, computable, deliver, flat_memory, native, result, stacked
-from fastconv.cpu._threads import parallel_kernel
+from fastconv.cpu._threads import SMALL, parallel_kernel
 
 
 def im2col(x: Array, geometry: Window, shape: tuple[int, ...], out: Array | None) -> Array:
@@ -30,15 +30,16 @@ def col2im(cols: Array, geometry: Window, shape: tuple[int, ...], out: Array | N
     columns = native(cols.astype(np.int32)) if dtype == np.bool_ else computable(cols)
     sums = target if dtype == columns.dtype else np.empty(shape, columns.dtype)
     if sums.size:
+        planes = columns.reshape(-1, geometry.taps, *geometry.output)
+        (top, _), (left, _) = geometry.padding
         _scatter(
-            columns.reshape(
-                columns.size // (geometry.taps * geometry.positions), geometry.taps, *geometry.output
-            ),
-            np.array(geometry.kernel),
-            np.array(geometry.stride),
-            np.array(geometry.dilation),
-            np.array([geometry.padding[0][0], geometry.padding[1][0]]),
+            planes,
+            geometry.kernel,
+            geometry.stride,
+            geometry.dilation,
+            (top, left),
             stacked(sums, 2),
+            serially=columns.nbytes <= SMALL,
         )
     if sums is not target:
         with np.errstate(over="ignore"):
@@ -62,56 +63,93 @@ def gather_windows(images: Array, geometry: Window, first: int, columns: Array) 
     _gather(
         flat,
         origin,
-        np.array(strides),
-        np.array(geometry.size),
-        np.array(geometry.kernel),
-        np.array(geometry.stride),
-        np.array(geometry.dilation),
-        np.array([top, left]),
+        strides,
+        geometry.size,
+        geometry.kernel,
+        geometry.stride,
+        geometry.dilation,
+        (top, left),
         geometry.output[1],
         first,
         columns,
+        serially=columns.nbytes <= SMALL,
     )
 
 
 @parallel_kernel
 def _gather(x, origin, strides, size, kernel, stride, dilation, before, width, first, columns):
-    """x flat memory of planes (P, H, W) with ``strides``; columns (P * kh * kw, n)."""
+    """x flat memory of planes (P, H, W) with ``strides``; columns (P * kh * kw, n): windows first ...
+    first + n. All pairs are (rows, columns); ``width`` is that of a row of windows."""
     rows, n = columns.shape
     taps = kernel[0] * kernel[1]
+    step = stride[1] * strides[2]
+    shifted = width == size[1] and stride[0] == 1 and step == 1 and strides[1] == width
     for index in numba.prange(rows):
         plane, tap = divmod(np.int64(index), taps)
         a, b = divmod(tap, kernel[1])
-        shift = b * dilation[1] - before[1]
-        inside = -(shift // stride[1])  # first and last + 1 output column whose tap lies in the image
-        outside = (size[1] - 1 - shift) // stride[1] + 1
-        column = columns[index]
+        down, right = a * dilation[0] - before[0], b * dilation[1] - before[1]
+        inside = max(0, -(right // stride[1]))  # first and last + 1 window of a row whose tap is inside
+        outside = max(inside, min(width, (size[1] - 1 - right) // stride[1] + 1))
+        base = origin + plane * strides[0]
+        if shifted:
+            _shift(x, base, size[0], width, down, right, inside, outside, first, columns[index])
+            continue
         done = 0
         while done < n:
             i, j = divmod(first + done, width)
-            m = min(width - j, n - done)
-            row = i * stride[0] + a * dilation[0] - before[0]
-            lo, hi = max(inside, j) - j, min(outside, j + m) - j
-            if row < 0 or row >= size[0] or hi <= lo:
-                lo = hi = m
-            base = origin + plane * strides[0] + row * strides[1] + (j * stride[1] + shift) * strides[2]
-            step = stride[1] * strides[2]
-            for k in range(lo):
-                column[done + k] = 0
-            if step == 1:
-                for k in range(lo, hi):
-                    column[done + k] = x[base + k]
-            else:
-                for k in range(lo, hi):
-                    column[done + k] = x[base + k * step]
-            for k in range(hi, m):
-                column[done + k] = 0
-            done += m
+            part = columns[index, done : done + min(width - j, n - done)]
+            row = i * stride[0] + down
+            lo = min(max(inside - j, 0), part.size)
+            hi = max(min(outside - j, part.size), lo)
+            if row < 0 or row >= size[0]:
+                lo = hi = part.size
+            part[:lo] = 0
+            _take(x, base + row * strides[1] + ((j + lo) * stride[1] + right) * strides[2], step, part[lo:hi])
+            part[hi:] = 0
+            done += part.size
+
+
+@numba.njit
+def _shift(x, base, height, width, down, right, inside, outside, first, column):
+    """One tap where windows and pixels are as many: the plane at x[base], moved by ``down`` rows and
+    ``right`` pixels in one long copy, then zeros for what came from beyond the ends of rows."""
+    last = first + column.size
+    move = down * width + right
+    begin = min(max(first, -down * width, -move), last)
+    end = max(min(last, (height - down) * width, height * width - move), begin)
+    column[: begin - first] = 0
+    _take(x, base + begin + move, 1, column[begin - first : end - first])
+    column[end - first :] = 0
+    for start in range(begin // width * width, end, width):
+        for p in range(max(start, first), min(start + inside, last)):
+            column[p - first] = 0
+        for p in range(max(start + outside, first), min(start + width, last)):
+            column[p - first] = 0
+
+
+@numba.njit
+def _take(x, start, step, target):
+    """target[k] = x[start + k * step]; slices, so that LLVM vectorises the usual steps."""
+    n = target.size
+    if n == 0:
+        return
+    if step == 1:
+        source = x[start : start + n]
+        for k in range(n):
+            target[k] = source[k]
+    elif step == 2:
+        source = x[start : start + 2 * n - 1]
+        for k in range(n):
+            target[k] = source[2 * k]
+    else:
+        for k in range(n):
+            target[k] = x[start + k * step]
 
 
 @parallel_kernel
 def _scatter(columns, kernel, stride, dilation, before, image):
-    """columns (P, kh * kw, Ho, Wo); image (P, H, W): each row gathers what falls on it."""
+    """columns (P, kh * kw, Ho, Wo); image (P, H, W): each row gathers what falls on it. All pairs are
+    (rows, columns)."""
     planes, height, width = image.shape
     rows_out, columns_out = columns.shape[2:]
     for index in numba.prange(planes * height):
@@ -123,9 +161,20 @@ def _scatter(columns, kernel, stride, dilation, before, image):
             if rest != 0 or i < 0 or i >= rows_out:
                 continue
             for b in range(kernel[1]):
-                source = columns[plane, a * kernel[1] + b, i]
-                shift = b * dilation[1] - before[1]
-                lo = max(0, -(shift // stride[1]))
-                hi = min(columns_out, (width - 1 - shift) // stride[1] + 1)
-                for j in range(lo, hi):
-                    row[j * stride[1] + shift] += source[j]
+                right = b * dilation[1] - before[1]
+                lo = max(0, -(right // stride[1]))
+                hi = min(columns_out, (width - 1 - right) // stride[1] + 1)
+                if lo < hi:
+                    source = columns[plane, a * kernel[1] + b, i, lo:hi]
+                    _add(source, stride[1], row[lo * stride[1] + right :])
+
+
+@numba.njit
+def _add(source, step, target):
+    """target[k * step] += source[k]; a loop of its own for step 1, so that LLVM vectorises it."""
+    if step == 1:
+        for k in range(source.size):
+            target[k] += source[k]
+    else:
+        for k in range(source.size):
+            target[k * step] += source[k]
