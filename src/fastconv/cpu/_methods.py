@@ -28,11 +28,6 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-def real_planes(x: Array) -> Array:
-    """Complex numbers as pairs of reals along a new last axis; reals as they are, with that axis."""
-    return x.view(x.real.dtype).reshape(*x.shape, 2) if x.dtype.kind == "c" else x[..., None]
-
-
 def padded_index(
     n: int, length: int, before: int, boundary: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
