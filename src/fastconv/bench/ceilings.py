@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange
@@ -24,7 +23,9 @@ from numba.extending import intrinsic
 from fastconv._dispatch import Array
 from fastconv.cpu._threads import threads
 
-STEPS, REPETITIONS = 1_000_000, 15
+STEPS = 1_000_000
+# A bound of half the true rate was once found in the 30 ms in which another process held a core.
+BURSTS, BURST_SECONDS, BURST_REST = 3, 0.05, 0.1
 HALVES = 0x3F0000003F000000  # as two float32: v * 0.5 + 0.5 stays near 1, and a denormal number would be slow
 CHAINS = (2, 6, 12, 20, 28)  # registers hold 32 vectors of 512 bits with AVX-512, 8 with AVX2
 REGISTERS = {"%zmm": 512, "%ymm": 256, "%xmm": 128}
@@ -43,27 +44,30 @@ def multiply_add_rate() -> float:
 
 def widest_registers() -> int:
     """Bits of the widest vector registers that numba's compiler used for the loop of popcounts."""
-    _best_rate(_count_steps)
+    _count_steps(2, 1, threads(), _sums())
     code = "".join(_count_steps.inspect_asm().values())
     return next((bits for name, bits in REGISTERS.items() if name in code), 64)
 
 
+@cache
 def _best_rate(loop: Any) -> float:
     """Vector steps per second on all threads."""
-    return _rates(loop, threads(), numba.config.CPU_NAME)
-
-
-@cache
-def _rates(loop: Any, workers: int, cpu: str | None) -> float:
-    best = 0.0
-    sums = np.zeros(workers * 16, np.int64)  # a cache line and more for each thread
-    for chains in CHAINS:
-        loop(chains, 1, workers, sums)  # compiles
-        for _ in range(REPETITIONS):
-            started = time.perf_counter()
-            loop(chains, STEPS // chains, workers, sums)
-            best = max(best, STEPS // chains * chains * workers / (time.perf_counter() - started))
+    workers, sums, best = threads(), _sums(), 0.0
+    for _ in range(BURSTS):
+        time.sleep(BURST_REST)
+        for chains in CHAINS:
+            loop(chains, 1, workers, sums)  # compiles
+            burst = time.perf_counter()
+            while time.perf_counter() - burst < BURST_SECONDS:
+                started = time.perf_counter()
+                loop(chains, STEPS // chains, workers, sums)
+                best = max(best, STEPS // chains * chains * workers / (time.perf_counter() - started))
     return best
+
+
+def _sums() -> Array:
+    """Where each thread puts the sum of its vectors: a cache line and more apart."""
+    return np.zeros(threads() * 16, np.int64)
 
 
 @intrinsic(prefer_literal=True)
