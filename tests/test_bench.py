@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import fastconv
 from fastconv.bench import binary, ceilings, peers, processes, report, run
+from fastconv.bench.facts import others
 from fastconv.bench.model import (
     Comparison,
     Line,
@@ -175,6 +177,15 @@ def test_bounds_are_rates_of_this_machine():
     target = np.empty_like(source)
     ceilings.filler(target)()
     assert (target == 0).all()
+
+
+def test_other_processes_are_noticed():
+    assert others((10.0, 5.0), (11.0, 6.0), 10.0).startswith("used 0 % of the CPUs")
+    busy = 10.0 * (os.cpu_count() or 1)
+    assert others((10.0, 5.0), (10.0 + busy, 5.0 + busy / 2), 10.0) == (
+        "used 50 % of the CPUs meanwhile: not to be trusted, run it again"
+    )
+    assert "not known" in others(None, None, 10.0)
 
 
 def test_command_writes_json_and_markdown(tmp_path, capsys):

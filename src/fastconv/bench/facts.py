@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from fastconv.bench.ceilings import multiply_add_rate, popcount_rate, widest_reg
 from fastconv.cpu._threads import threading_layer, threads
 
 PACKAGES = ("fastconv", "numpy", "numba", "scipy", "torch", "opencv-python-headless", "openvino")
+DISTURBED = 5  # percent of all CPUs, used by others, from which on ratios are seen to move
 
 
 def facts() -> dict[str, str]:
@@ -23,6 +25,26 @@ def facts() -> dict[str, str]:
         "FMA peak": f"{multiply_add_rate() / 1e9:,.0f} billion float32 multiply-adds/s, measured",
         "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
     }
+
+
+def cpu_seconds() -> tuple[float, float] | None:
+    """CPU time used so far on this machine by all processes, and by this one and those it waited for."""
+    with suppress(OSError):
+        user, nice, system, _, _, irq, softirq, *_ = map(
+            int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        )
+        return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4])
+    return None
+
+
+def others(before: tuple[float, float] | None, after: tuple[float, float] | None, seconds: float) -> str:
+    """What other processes took meanwhile: it was taken from one side or the other."""
+    if before is None or after is None:
+        return "not known on this system"
+    theirs = max(after[0] - before[0] - (after[1] - before[1]), 0.0)
+    share = 100 * theirs / (seconds * (os.cpu_count() or 1))
+    remark = ": not to be trusted, run it again" if share > DISTURBED else ""
+    return f"used {share:.0f} % of the CPUs meanwhile{remark}"
 
 
 def _cpu() -> str:

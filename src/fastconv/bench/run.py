@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from fastconv.bench import binary, filters, memory, processes, report
 from fastconv.bench.ceilings import widest_registers
-from fastconv.bench.facts import facts
+from fastconv.bench.facts import cpu_seconds, facts, others
 from fastconv.bench.model import Line, MismatchError, Row, Settings, mean_line
 
 
@@ -67,7 +67,7 @@ def run(
         0; 1 if a row failed, or sides disagreed; 2 if ``only`` selects nothing. A missed target is no
         failure: it is what the table is there to say.
     """
-    started = time.perf_counter()
+    started, used = time.perf_counter(), cpu_seconds()
     rows = select(only)
     if not rows:
         print(f"fastconv bench: no row is called like {only!r}", file=sys.stderr)
@@ -81,7 +81,9 @@ def run(
             progress.update(task, advance=1, description=name)
 
         lines = measure(rows, settings, step)
-    about["seconds in all"] = f"{time.perf_counter() - started:.0f}"
+    elapsed = time.perf_counter() - started
+    about["other processes"] = others(used, cpu_seconds(), elapsed)
+    about["seconds in all"] = f"{elapsed:.0f}"
     if settings.quick:
         about["quick"] = "tiny problems, timed once: shows that every row runs; judges no speed"
         lines = [line if line.status in ("failed", "not installed") else _unjudged(line) for line in lines]
