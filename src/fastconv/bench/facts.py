@@ -12,7 +12,7 @@ from fastconv.bench.ceilings import multiply_add_rate, popcount_rate, widest_reg
 from fastconv.cpu._threads import threading_layer, threads
 
 PACKAGES = ("fastconv", "numpy", "numba", "scipy", "torch", "opencv-python-headless", "openvino")
-DISTURBED = 5  # percent of all CPUs, used by others, from which on ratios are seen to move
+DISTURBED = 5  # percent of all CPUs, used by others: chosen, not measured
 
 
 def facts() -> dict[str, str]:
