@@ -169,11 +169,12 @@ def image_layout(operation: str, shape: tuple[int, ...], data_format: object, ra
     return ImageLayout(len(shape), data_format == "NHWC")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """A kernel sliding over a padded image: all that is known before looking at a pixel.
 
-    Every pair is (rows, columns); ``padding`` is ((top, bottom), (left, right)).
+    Every pair is (rows, columns); ``padding`` is ((top, bottom), (left, right)). Two windows are the
+    same only if they are one object: fast to look up, and :func:`window` remembers the latest.
     """
 
     size: Pair
@@ -203,13 +204,13 @@ def window(
 ) -> Window:
     """Check the arguments of a sliding window over an image of ``size`` (rows, columns)."""
     arguments = (operation, size, kernel, stride, padding, dilation)
-    return _remembered_window(*arguments) if _plain(arguments) else _window(*arguments)
+    return _remembered_window(*arguments) if plain(arguments) else _window(*arguments)
 
 
-def _plain(value: object) -> bool:
+def plain(value: object) -> bool:
     """Whether equal values mean the same: 1.0 == 1 == True, but they are not accepted alike."""
     kind = type(value)
-    return kind is int or kind is str or (kind is tuple and all(map(_plain, value)))  # type: ignore[call-overload]
+    return kind is int or kind is str or (kind is tuple and all(map(plain, value)))  # type: ignore[call-overload]
 
 
 def _window(

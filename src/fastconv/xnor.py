@@ -7,15 +7,11 @@ from typing import Any
 import numpy as np
 
 from fastconv._arguments import (
-    INT32_MAX,
-    ImageLayout,
     Pair,
     as_array,
     broadcast_shapes,
-    check_groups,
     check_out,
     check_real,
-    choice,
     float_result,
     image_layout,
     integer,
@@ -25,6 +21,7 @@ from fastconv._arguments import (
 )
 from fastconv._dispatch import Array, backend_of
 from fastconv._epilogue import check_epilogue, check_result
+from fastconv._layer import check_terms, layer
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
 
@@ -71,7 +68,7 @@ def xnor_matmul(a: Any, b: Any, /, *, out: Array | None = None) -> Array:
     along = b.shape[-1] if isinstance(b, PackedSigns) or rank_b == 1 else b.shape[-2]
     if k != along:
         raise ValueError(f"{operation}: a has {k} columns and b has {along} rows; they must be equal")
-    _check_terms(operation, k)
+    check_terms(operation, k)
     batch = broadcast_shapes(operation, a.shape[:-2], b.shape[:-2])
     n = () if rank_b == 1 else (b.shape[-2 if isinstance(b, PackedSigns) else -1],)
     shape = (*batch, *a.shape[-2:-1], *n)
@@ -139,7 +136,7 @@ def xnor_linear(
         raise ValueError(f"{operation}: weight must have shape (out, in), got {rows}")
     if len(x.shape) == 0 or x.shape[-1] != rows[1]:
         raise ValueError(f"{operation}: x must have shape (..., {rows[1]}) for weight {rows}, got {x.shape}")
-    _check_terms(operation, rows[1])
+    check_terms(operation, rows[1])
     epilogue = check_epilogue(operation, x, weight, rows[0], scale, bias, threshold)
     shape = (*x.shape[:-1], rows[0])
     check_result(operation, out, shape, shape, epilogue)
@@ -259,35 +256,16 @@ def xnor_conv2d(
     backend = backend_of(operation, *_words_of(x, weight), scale, bias, tau, out)
     x = _signs(operation, "x", x)
     packed = isinstance(x, PackedSigns)
-    choice(operation, "data_format", data_format, ("NCHW", "NHWC"))
-    source = image_layout(operation, x.shape, "NHWC" if packed else data_format, (3 if packed else 2, 4))
-    n, c, h, w = source.sizes(x.shape)
     if isinstance(weight, PackedSigns):
         raise TypeError(f"{operation}: weight must be a real array or PackedFilters, got PackedSigns")
     if not isinstance(weight, PackedFilters):
         weight = as_array(operation, "weight", weight)
         check_real(operation, "weight", weight)
-        if source.rank == 2 and weight.ndim == 2:
-            weight = weight[None, None]
-        if weight.ndim != 4:
-            raise ValueError(
-                f"{operation}: weight must have shape (O, C / groups, kh, kw), got {weight.shape}"
-            )
-    filters, channels = weight.shape[:2]
-    if source.rank == 2 and filters != 1:
-        raise ValueError(f"{operation}: one image (H, W) takes one filter, got {filters}; use (1, H, W)")
-    groups = check_groups(operation, groups, c, weight.shape)
-    pad_value = sign(operation, "pad_value", pad_value, (0, 1, -1))
-    geometry = window(operation, (h, w), weight.shape[2:], stride, padding, dilation)
-    _check_terms(operation, channels * geometry.taps)
-    epilogue = check_epilogue(operation, x, weight, filters, scale, bias, threshold)
-    layout = ImageLayout(source.rank, data_format == "NHWC")
-    shape = layout.shape(n, filters, *geometry.output)
-    logical = ImageLayout(max(source.rank, 3), True).shape(n, filters, *geometry.output)
-    check_result(operation, out, shape, logical, epilogue)
-    return backend.module("xnor").xnor_conv2d(
-        x, weight, geometry, groups, pad_value, epilogue, source, layout, out
-    )
+    options = stride, padding, dilation, groups, pad_value
+    asked = layer(operation, x.shape, packed, weight.shape, data_format, *options)
+    epilogue = check_epilogue(operation, x, weight, asked.filters, scale, bias, threshold)
+    check_result(operation, out, asked.shape, asked.logical, epilogue)
+    return backend.module("xnor").xnor_conv2d(x, weight, asked, epilogue, out)
 
 
 def activation_scale(
@@ -401,7 +379,7 @@ def fold_batchnorm(
     if parameters["eps"] == 0 and (parameters["var"] == 0).any():
         raise ValueError(f"{operation}: var + eps must be positive, got 0 in float32 for eps={eps}")
     n = integer(operation, "n", n, 0)
-    _check_terms(operation, n)
+    check_terms(operation, n)
     tau, flip = backend.module("xnor").fold_batchnorm(**parameters, n=n)
     return Threshold(tau, flip)
 
@@ -519,11 +497,6 @@ def _signs(operation: str, name: str, value: Any) -> Any:
     array = as_array(operation, name, value)
     check_real(operation, name, array)
     return array
-
-
-def _check_terms(operation: str, terms: int) -> None:
-    if terms > INT32_MAX:
-        raise ValueError(f"{operation}: a dot product may have at most {INT32_MAX} terms, got {terms}")
 
 
 def _parameter(operation: str, name: str, value: Any) -> Array:

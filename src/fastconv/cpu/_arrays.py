@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate, product
 from math import prod
 from operator import mul
@@ -82,12 +83,7 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     unaligned or byte-swapped.
     """
     if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
-        inner = list(accumulate(x.shape[:0:-1], mul, initial=1))[::-1]
-        return (
-            native(x.reshape(-1)),
-            0,
-            tuple(1 if n == 1 else s for n, s in zip(x.shape, inner, strict=True)),
-        )
+        return native(x.reshape(-1)), 0, _contiguous_steps(x.shape)
     if not (x.flags.aligned and x.dtype.isnative) or any(s % x.dtype.itemsize for s in x.strides):
         x = native(x)
     strides = tuple(1 if n == 1 else s // x.dtype.itemsize for n, s in zip(x.shape, x.strides, strict=True))
@@ -98,6 +94,18 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     flat = np.lib.stride_tricks.as_strided(lowest, (sum(reach) + 1,), (x.dtype.itemsize,), writeable=False)
     origin = sum(r for r, s in zip(reach, strides, strict=True) if s < 0)
     return flat, origin, strides
+
+
+@lru_cache(256)
+def _contiguous_steps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    steps = list(accumulate(shape[:0:-1], mul, initial=1))[::-1]
+    return tuple(1 if n == 1 else step for n, step in zip(shape, steps, strict=True))
+
+
+def flat_image(x: Array, layout: ImageLayout) -> tuple[Array, int, tuple[int, int, int, int]]:
+    """:func:`flat_memory` of images in any layout, the strides in the order N, C, H, W."""
+    flat, origin, steps = flat_memory(x)
+    return flat, origin, layout.sizes(steps)
 
 
 def as_nchw(x: Array, layout: ImageLayout) -> Array:

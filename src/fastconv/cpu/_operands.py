@@ -6,12 +6,12 @@ from math import prod
 
 import numpy as np
 
-from fastconv._arguments import ImageLayout, Window
+from fastconv._layer import Layer
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, as_nchw, flat_memory, native, signed
+from fastconv.cpu._arrays import Array, flat_image, native, signed
 from fastconv.cpu._images import pack_image
-from fastconv.cpu._plans import Kinds, numbers
-from fastconv.cpu._threads import scratch
+from fastconv.cpu._plans import Kinds, remembered
+from fastconv.cpu._threads import SMALL, scratch
 from fastconv.cpu._vector import BLOCK, LANES
 from fastconv.packed import PackedFilters, PackedSigns
 
@@ -67,43 +67,37 @@ def mean_magnitude(weight: Array) -> Array:
         return np.asarray(magnitudes.sum(axis=tuple(range(1, weight.ndim))) / terms, np.float32)
 
 
-def padded_words(x: Array | PackedSigns, layout: ImageLayout, geometry: Window, groups: int) -> Array:
+def padded_words(x: Array | PackedSigns, layer: Layer) -> Array:
     """Signs of ``x`` as words (N, groups, Hp, Wp, w), each group packed by itself, padding 0."""
-    n, c, h, w = layout.sizes(x.shape)
-    (top, _), (left, _) = geometry.padding
-    height, width = geometry.padded
-    depth = -(-(c // groups) // 64)
+    n, groups, channels = layer.images, layer.groups, layer.channels
+    h, w = layer.geometry.size
+    height, width = layer.geometry.padded
+    (top, _), (left, _) = layer.geometry.padding
+    depth = -(-channels // 64)
+    unpadded = (height, width) == (h, w)
+    shape = n, groups, height, width, depth
     if isinstance(x, PackedSigns):
-        whole = native(x.words).reshape(n, 1, h, w, -(-c // 64))
-        if groups > 1:
-            whole = _regrouped(x, (n, h, w), c, groups)
-        if (height, width) == (h, w):
+        whole = native(x.words).reshape(n, 1, h, w, -1) if groups == 1 else _regrouped(x, layer)
+        if unpadded:
             return whole
-        words = np.zeros((n, groups, height, width, depth), np.uint64)
+        words = np.zeros(shape, np.uint64)
         words[:, :, top : top + h, left : left + w] = whole
         return words
-    allocate = np.empty if (height, width) == (h, w) else np.zeros
-    words = allocate((n, groups, height, width, depth), np.uint64)
-    if not words.size:
-        return words
-    image, strict = signed(as_nchw(x, layout))
-    flat, origin, steps = flat_memory(image)
-    if 1 not in (steps[1], steps[3]):
-        flat, origin, steps = flat_memory(native(image))
-    pack_image(
-        flat,
-        flat.dtype.type(0),
-        strict,
-        numbers(origin, *steps, h, w, c // groups, top, left),
-        words,
-        *scratch((BLOCK, np.uint64)),
-    )
+    words = np.empty(shape, np.uint64) if unpadded else np.zeros(shape, np.uint64)
+    if words.size:
+        image, strict = signed(x)
+        flat, origin, steps = flat_image(image, layer.source)
+        if 1 not in (steps[1], steps[3]):
+            flat, origin, steps = flat_image(native(image), layer.source)
+        numbers = remembered(origin, *steps, h, w, channels, top, left)
+        serially = image.nbytes <= SMALL
+        rows = scratch((BLOCK, np.uint64), serially=serially)
+        pack_image(flat, flat.dtype.type(0), strict, numbers, words, *rows, serially=serially)
     return words
 
 
-def _regrouped(x: PackedSigns, size: tuple[int, int, int], channels: int, groups: int) -> Array:
+def _regrouped(x: PackedSigns, layer: Layer) -> Array:
     """Words packed over all channels, packed anew for each group: (N, groups, H, W, w)."""
-    n, h, w = size
-    ones = bits.unpackbits64(x.words, x.words.ndim - 1, channels, "little", None)
-    grouped = ones.reshape(n, h, w, groups, channels // groups).transpose(0, 3, 1, 2, 4)
-    return bits.packbits64(grouped, 4, "little", None)
+    shape = layer.images, *layer.geometry.size, layer.groups, layer.channels
+    ones = bits.unpackbits64(x.words, x.words.ndim - 1, layer.groups * layer.channels, "little", None)
+    return bits.packbits64(ones.reshape(shape).transpose(0, 3, 1, 2, 4), 4, "little", None)

@@ -151,6 +151,5 @@ def strip_plan(
     return StripPlan(shape, numbers(*places), numbers(*phases), strip, unit * prod((channels, kh, kw)), sums)
 
 
-@lru_cache(REMEMBERED)
-def store_numbers(*values: Any) -> Array:
-    return numbers(*values)
+remembered: Any = lru_cache(REMEMBERED)(numbers)
+"""The same for numbers that come again."""

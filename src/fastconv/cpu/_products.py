@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import Window
+from fastconv._arguments import ImageLayout, Window
 from fastconv._epilogue import Epilogue
-from fastconv.cpu._arrays import Array, flat_memory, native, signed
+from fastconv._layer import Layer
+from fastconv.cpu._arrays import Array, flat_image, native, signed
 from fastconv.cpu._binary import PIXEL_BLOCK, multiply_words
 from fastconv.cpu._images import window_means
 from fastconv.cpu._operands import outside_sums, tap_order
 from fastconv.cpu._planes import multiply_planes
-from fastconv.cpu._plans import numbers, store_numbers, strip_plan, word_plan
+from fastconv.cpu._plans import REMEMBERED, remembered, strip_plan, word_plan
 from fastconv.cpu._store import INTEGERS, SCALED, SIGNS
 from fastconv.cpu._threads import scratch, threads
 from fastconv.cpu._tiles import UNIT
 from fastconv.packed import PackedFilters
+
+SMALL_PRODUCTS = 2**23
+"""Sign products up to which one thread multiplies words: 8 µs on AVX-512, waking another takes 15."""
+
+SMALL_SUMS = 2**18
+"""The same for lanes of pixels, which take one tap at a time."""
 
 _NO_TABLE = native(np.empty((0, 0), np.int32))
 _NO_INTEGERS, _NO_WORDS = np.empty(0, np.int32), np.empty(0, np.uint64)
@@ -39,12 +47,14 @@ def multiply(
     by what ``weight`` says."""
     n, groups, _, _, depth = words.shape
     whole = store[0][0] == SIGNS and groups > 1
-    plan = word_plan(geometry, n, groups, depth, filters, terms, whole, threads())
+    small = n * groups * geometry.positions * filters * terms <= SMALL_PRODUCTS
+    plan = word_plan(geometry, n, groups, depth, filters, terms, whole, 1 if small else threads())
     outside = _NO_TABLE
     if weight is not None and pad_value != -1 and len(plan.kinds[0]) * len(plan.kinds[1]) > 1:
         outside = weight.derived(
             ("outside", plan.kinds, pad_value), lambda: outside_sums(weight, plan.kinds, pad_value)
         )
+    starts, sums = scratch((2 * PIXEL_BLOCK, np.int64), (2 * PIXEL_BLOCK * UNIT, np.int32), serially=small)
     multiply_words(
         native(words.reshape(-1)),
         tiles,
@@ -53,33 +63,32 @@ def multiply(
         plan.edges,
         outside,
         store,
-        *scratch((2 * PIXEL_BLOCK, np.int64), (2 * PIXEL_BLOCK * UNIT, np.int32)),
+        starts,
+        sums,
+        serially=small,
     )
 
 
-def multiply_image(
-    image: Array,
-    filters: PackedFilters,
-    geometry: Window,
-    groups: int,
-    pad_value: int,
-    store: tuple[Any, ...],
-) -> None:
-    """The same from ``image`` (N, C, H, W) itself, lanes running over pixels."""
+def multiply_image(image: Array, filters: PackedFilters, layer: Layer, store: tuple[Any, ...]) -> None:
+    """The same from ``image`` itself, lanes running over pixels."""
     values, strict = signed(image)
-    flat, origin, steps = flat_memory(values)
-    o, channels, _, _ = filters.shape
-    by_pixel = store[0][0] == SIGNS or store[0][7] != 1
-    plan = strip_plan(geometry, image.shape[0], channels, groups, o // groups, bool(by_pixel), threads())
+    flat, origin, steps = flat_image(values, layer.source)
+    n, channels, groups, geometry = layer.images, layer.channels, layer.groups, layer.geometry
+    by_pixel = bool(store[0][0] == SIGNS or store[0][7] != 1)
+    small = n * geometry.positions * layer.filters * channels * geometry.taps <= SMALL_SUMS
+    workers = 1 if small else threads()
+    plan = strip_plan(geometry, n, channels, groups, layer.filters // groups, by_pixel, workers)
+    rows = (plan.strip, np.int8), (plan.order, np.int64), (plan.sums, np.int32)
     multiply_planes(
         flat,
         filters.derived("order", lambda: tap_order(filters)),
         plan.places,
         plan.shifts,
-        numbers(image.shape[0], origin, *steps, strict, pad_value),
+        remembered(n, origin, *steps, strict, layer.pad_value),
         plan.shape,
         store,
-        *scratch((plan.strip, np.int8), (plan.order, np.int64), (plan.sums, np.int32)),
+        *scratch(*rows, serially=small),
+        serially=small,
     )
 
 
@@ -102,7 +111,10 @@ def store_arguments(
         integers = target.reshape(-1)
     elif kind == SIGNS:
         signs = target.reshape(-1)
-        tau, flip = _lengthened(epilogue.threshold.tau), _lengthened(epilogue.threshold.flip.view(np.uint8))
+        tau, flip = epilogue.threshold.tau, epilogue.threshold.flip.view(np.uint8)
+        if filters % UNIT:
+            tau, flip = _lengthened(tau), _lengthened(flip)
+        tau, flip = native(tau), native(flip)
     else:
         values = target.reshape(-1)
         scale, bias = (
@@ -112,7 +124,7 @@ def store_arguments(
         scale, bias = native(scale), native(bias)
         if factor is not None:
             factors = native(factor.reshape(-1))
-    numbers = store_numbers(kind, groups, filters, positions, *strides)
+    numbers = remembered(kind, groups, filters, positions, *strides)
     return numbers, scale, bias, factors, tau, flip, integers, values, signs
 
 
@@ -120,7 +132,7 @@ def _lengthened(parameters: Array) -> Array:
     """Room for a kernel to read 64 parameters from any on."""
     longer = np.zeros(parameters.size + UNIT - 1, parameters.dtype.newbyteorder("="))
     longer[: parameters.size] = parameters
-    return native(longer)
+    return longer
 
 
 def pairs_of(geometry: Window) -> tuple[Array, ...]:
@@ -131,22 +143,24 @@ def pairs_of(geometry: Window) -> tuple[Array, ...]:
     )
 
 
+@lru_cache(REMEMBERED)
 def line_window(n: int) -> Window:
     """The window of a plain product: n pixels in a row, one tap."""
     return Window((1, n), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, n))
 
 
-def mean_magnitudes(image: Array, geometry: Window, groups: int, means: Array) -> None:
-    """means (N, groups, L) = mean(abs) of ``image`` (N, C, H, W) under each window."""
+def mean_magnitudes(image: Array, layout: ImageLayout, geometry: Window, groups: int, means: Array) -> None:
+    """means (N, G, L) = mean(abs) of ``image`` under each window."""
     if image.dtype == np.bool_:
         image = np.broadcast_to(np.float64(1), image.shape)
     values = image if image.dtype.kind == "f" and image.itemsize > 2 else image.astype(np.float64)
-    flat, origin, steps = flat_memory(values)
+    flat, origin, steps = flat_image(values, layout)
+    n, channels, _, _ = layout.sizes(image.shape)
     window_means(
         flat,
         np.array([origin, *steps]),
-        np.array([*image.shape[:2], groups, *geometry.size]),
+        np.array([n, channels, groups, *geometry.size]),
         *pairs_of(geometry),
         *scratch((geometry.size[1], np.float64)),
-        means.reshape(image.shape[0], groups, *geometry.output),
+        means.reshape(n, groups, *geometry.output),
     )

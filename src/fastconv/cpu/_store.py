@@ -7,7 +7,8 @@ arguments stay together as one tuple, ``epilogue``:
     numbers: kind, groups, filters a group, pixels an image, strides of image, group, filter and pixel in
         the result, where filters are neighbours if pixels are not; scale, bias (O,) and factor (N, G, L),
         empty for 1, for SCALED;
-    tau, flip (O + 63,) for SIGNS; integers, values, signs: the result's flat memory, two of them empty.
+    tau, flip for SIGNS, with 63 more to read unless the filters of a group are a multiple of 64;
+    integers, values, signs: the result's flat memory, two of them empty.
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ def store_lines(y, pitch, m, width, image, o, first, epilogue):
 
 @numba.njit
 def _store_signs(y, m, width, row, o, numbers, tau, flip, signs):
-    """Word by word: the bits of 64 filters belong to one word, or to two if o is not a multiple of 64."""
+    """Word by word: the bits of 64 filters belong to one word, or to two if o is not a multiple of 64.
+
+    Filters come in order, so the first to reach a word finds nothing in it that is to stay.
+    """
     depth = (numbers[1] * numbers[2] + 63) // 64
     shift = np.uint64(o % 64)
     mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width)
@@ -89,11 +93,11 @@ def _store_signs(y, m, width, row, o, numbers, tau, flip, signs):
         bits = threshold_word(y, p * UNIT, tau, flip, o) & mask
         at = (row + p) * depth + o // 64
         if o % 64 == 0:
-            signs[at] |= bits
+            signs[at] = bits
         else:
             signs[at] |= bits << shift
             if o % 64 + width > 64:
-                signs[at + 1] |= bits >> (np.uint64(64) - shift)
+                signs[at + 1] = bits >> (np.uint64(64) - shift)
 
 
 @numba.njit

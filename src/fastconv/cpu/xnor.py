@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from fastconv._arguments import ImageLayout, Window, float_result
 from fastconv._epilogue import Epilogue
+from fastconv._layer import Layer
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, as_nchw, deliver, native, result, stacked
+from fastconv.cpu._arrays import Array, deliver, native, result, stacked
 from fastconv.cpu._images import max_pool
 from fastconv.cpu._operands import (
     filter_tiles,
@@ -83,11 +84,9 @@ def xnor_linear(
             tiles = filter_tiles(packed.reshape(filters, 1, 1, packed.shape[-1]), 1)
         factor = None
         if epilogue.by_window:
-            means = np.empty(rows, epilogue.dtype)
-            mean_magnitudes(
-                np.asarray(x).reshape(1, rows, 1, k).transpose(0, 3, 2, 1), line_window(rows), 1, means
-            )
-            factor = means
+            factor = np.empty(rows, epilogue.dtype)
+            image = np.asarray(x).reshape(1, 1, rows, k)
+            mean_magnitudes(image, ImageLayout(4, True), line_window(rows), 1, factor)
         words = packed_rows(x, -1).reshape(1, 1, 1, rows, -(-k // 64))
         strides = (rows * filters, 0, 1, filters)
         store = store_arguments(epilogue, factor, 1, filters, rows, strides, target)
@@ -96,44 +95,32 @@ def xnor_linear(
 
 
 def xnor_conv2d(
-    x: Array | PackedSigns,
-    weight: Array | PackedFilters,
-    geometry: Window,
-    groups: int,
-    pad_value: int,
-    epilogue: Epilogue,
-    source: ImageLayout,
-    layout: ImageLayout,
-    out: Array | None,
+    x: Array | PackedSigns, weight: Array | PackedFilters, layer: Layer, epilogue: Epilogue, out: Array | None
 ) -> Any:
-    filters = weight if isinstance(weight, PackedFilters) else pack_filters(weight, 1)
-    epilogue = _with_alpha(epilogue, filters)
-    o, c = filters.shape[0], filters.channels
-    n = source.sizes(x.shape)[0]
-    positions = geometry.positions
-    shape = layout.shape(n, o, *geometry.output)
-    logical = ImageLayout(max(layout.rank, 3), True).shape(n, o, *geometry.output)
-    target = _output(epilogue, shape, logical, out, x, weight)
-    if target.size == 0:
-        return _finish(epilogue, target, out, o)
-    factor = None
-    if epilogue.by_window:
-        factor = np.empty((n, groups, positions), epilogue.dtype)
-        mean_magnitudes(as_nchw(np.asarray(x), source), geometry, groups, factor)
-    last = layout.channels_last
-    strides = (
-        o * positions,
-        o // groups if last else o // groups * positions,
-        *((1, o) if last else (positions, 1)),
-    )
-    store = store_arguments(epilogue, factor, groups, o // groups, positions, strides, target)
-    if _few_channels(c, o // groups):
-        image = x.unpack() if isinstance(x, PackedSigns) else x
-        multiply_image(as_nchw(image, source), filters, geometry, groups, pad_value, store)
+    geometry, groups, c, o = layer.geometry, layer.groups, layer.channels, layer.filters
+    if isinstance(weight, PackedFilters):
+        filters = weight
     else:
-        words = padded_words(x, source, geometry, groups)
-        tiles = filters.derived(("tiles", groups), lambda: filter_tiles(filters.words, groups))
-        multiply(words, tiles, o // groups, c * geometry.taps, geometry, store, filters, pad_value)
+        filters = pack_filters(weight.reshape(o, c, *geometry.kernel), 1)
+    epilogue = _with_alpha(epilogue, filters)
+    target = _output(epilogue, layer.shape, layer.logical, out, x, weight)
+    if target.size:
+        positions, part = geometry.positions, o // groups
+        factor = None
+        if epilogue.by_window:
+            factor = np.empty((layer.images, groups, positions), epilogue.dtype)
+            mean_magnitudes(np.asarray(x), layer.source, geometry, groups, factor)
+        if layer.target.channels_last:
+            strides = (o * positions, part, 1, o)
+        else:
+            strides = (o * positions, part * positions, positions, 1)
+        store = store_arguments(epilogue, factor, groups, part, positions, strides, target)
+        if _few_channels(c, part):
+            multiply_image(x.unpack() if isinstance(x, PackedSigns) else x, filters, layer, store)
+        else:
+            words = padded_words(x, layer)
+            tiles = filters.derived(("tiles", groups), lambda: filter_tiles(filters.words, groups))
+            multiply(words, tiles, part, c * geometry.taps, geometry, store, filters, layer.pad_value)
     return _finish(epilogue, target, out, o)
 
 
@@ -144,10 +131,10 @@ def activation_scale(
     means = np.empty(shape, float_result(x.dtype))
     if layout.channels_last and layout.rank > 2:
         planes = np.empty((n, groups, geometry.positions), means.dtype)
-        mean_magnitudes(as_nchw(x, layout), geometry, groups, planes)
+        mean_magnitudes(x, layout, geometry, groups, planes)
         means.reshape(n, geometry.positions, groups)[...] = planes.transpose(0, 2, 1)
     else:
-        mean_magnitudes(as_nchw(x, layout), geometry, groups, means.reshape(n, groups, geometry.positions))
+        mean_magnitudes(x, layout, geometry, groups, means.reshape(n, groups, geometry.positions))
     return means
 
 
@@ -224,9 +211,7 @@ def _output(
     if epilogue.threshold is None:
         return result(out, shape, epilogue.dtype, *arrays)
     arrays += [epilogue.threshold.tau, epilogue.threshold.flip]
-    words = result(out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64, *arrays)
-    words[...] = 0
-    return words
+    return result(out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64, *arrays)
 
 
 def _finish(epilogue: Epilogue, target: Array, out: Array | None, filters: int) -> Any:
