@@ -28,8 +28,8 @@ NUMBERS = (*INTEGERS, *FLOATS, *COMPLEX)
 operations = st.sampled_from(["correlate2d", "convolve2d"])
 modes = st.sampled_from(["full", "same", "valid"])
 boundaries = st.sampled_from(["fill", "wrap", "symm"])
-sizes = st.tuples(st.integers(1, 12), st.sampled_from([1, 2, 3, 5, 8, 40]))
-small = st.tuples(st.integers(1, 6), st.integers(1, 6))
+sizes = st.tuples(st.integers(1, 12), st.sampled_from([1, 2, 3, 5, 8, 40, 230]))
+small = st.tuples(st.integers(1, 6), st.integers(1, 6)) | st.tuples(*[st.sampled_from([1, 9, 17])] * 2)
 
 
 def comparable(image, kernel):
@@ -165,6 +165,27 @@ def test_images_of_several_tiles_equal_scipy(backend, image, kernel, method):
     )
     expected = signal.correlate2d(x.astype("f8"), w.astype("f8"), "same", "symm").astype("f4")
     assert_close(actual, expected, magnitude("correlate2d", x, w, "same", "symm"), w.size)
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("shape", [(260, 1100), (24, 70, 130)])
+@pytest.mark.parametrize("rank", [1, 9])
+def test_tiles_of_every_dtype_equal_reference(backend, dtype, shape, rank):
+    x = values(1, shape, dtype)
+    if x.dtype.kind in "fc":  # some tiles are finite, some not
+        x[..., 3, 5] = np.nan
+    if x.dtype.kind == "f":
+        x[..., 40, 70:72] = np.inf, -np.inf
+        x[..., 60, 100:103] = np.finfo(dtype).max  # finite times small taps, but not if summed by row first
+    w = values(2, (9, 9), "i1") % 8 - 3
+    if rank == 1:
+        w = w[:, :1] * w[:1]
+    w = (abs(w) if dtype[0] == "u" else w).astype(dtype)
+    if w.dtype.kind in "fc":
+        w = w * w.dtype.type(0.01)
+    actual = convolve2d(backend.asarray(x), backend.asarray(w), "same", "wrap")
+    expected = reference.convolve2d(x, w, "same", "wrap")
+    assert_close(backend.asnumpy(actual), expected, magnitude("convolve2d", x, w, "same", "wrap"), w.size)
 
 
 @st.composite

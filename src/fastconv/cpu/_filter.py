@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import isqrt
+from math import isqrt, prod
 from typing import Any
 
 import numba
@@ -18,12 +18,15 @@ from fastconv.cpu._threads import parallel_kernel, scratch, threads
 TILE_COLUMNS = 1024
 """Output columns per tile."""
 
-ROWS_PER_PASS = 16
+ROWS_PER_PASS = 11
 """Output rows of a tile for each row of the kernel that a pass has in flight: a strip starts and ends with
 sums that nobody wants, one row less than are in flight."""
 
 SERIAL_PRODUCTS = 2**19
 """Products in a call up to which one thread does them alone."""
+
+IMAGES_PER_THREAD = 8
+"""Images from which on each thread gets whole ones: an eighth of its work is the most it may wait."""
 
 TILE_BYTES = 256 * 1024
 """Bytes of padded image per tile where a tile has to be copied."""
@@ -71,16 +74,17 @@ def _frame(
     itemsize: int,
     rows: int,
     direct: bool,
-    workers: int,
+    pieces: int,
 ) -> tuple[NDArray[np.int64], int]:
-    """The numbers that a kernel needs, and the pixels of scratch."""
+    """The numbers that a kernel needs, and the pixels of scratch. Each image is cut into a multiple of
+    ``pieces`` tiles."""
     (height, width), (kh, kw) = size, kernel
     columns = min(width, TILE_COLUMNS)
     pitch = max(columns, VECTOR_BYTES // itemsize) + kw - 1
     most = ROWS_PER_PASS * rows
     if not direct:
         most = min(most, max(TILE_BYTES // (pitch * itemsize) - kh + 1, kh, 8))
-    down = -(-height // (most * workers)) * workers  # as many tiles for every thread
+    down = -(-height // (most * pieces)) * pieces
     tile_rows = -(-height // down)
     frame = (*before, BOUNDARIES.index(boundary), int(direct), tile_rows, columns)
     return _constant(frame), (tile_rows + kh - 1) * pitch
@@ -104,9 +108,10 @@ def filter_directly(
     inexact = work.kind in "fc"
     passes = _passes(kh, kw, parts, inexact)
     serially = sums.size * (kh * kw if factors is None else kh + kw) <= SERIAL_PRODUCTS
+    many = serially or prod(plan.batch) >= IMAGES_PER_THREAD * threads()
     frame, length = _frame(
         plan.size, (kh, kw), plan.before, plan.boundary, work.itemsize, min(kh, MOST_ROWS // parts),
-        pixels.dtype == work, 1 if serially else threads(),
+        pixels.dtype == work, 1 if many else threads(),  # as many tiles for every thread
     )  # fmt: skip
     batch = _batch(image.shape[:-2], kernel.shape[:-2], plan.batch)
     fill = np.array([plan.fillvalue], work)
@@ -286,12 +291,14 @@ def _sweep(source, pitch, taps, passes, out, target, out_pitch, m, n):
 
 @numba.njit
 def _pad(image, row, column, m, n, boundary, fill, strip, pitch):
-    """strip[r * pitch + c] = pixel (row + r, column + c) of the padded image, r < m, c < n."""
+    """strip[r * pitch + c] = pixel (row + r, column + c) of the padded image, r < m, c < n; 0 in the rest of
+    a row, for vectors reach there: what lies in memory may be denormal numbers, each 100 times as slow."""
     height, width = image.shape
     lo = min(max(-column, 0), n)
     hi = max(min(width - column, n), lo)
     for r in range(m):
         line = strip[r * pitch : r * pitch + n]
+        strip[r * pitch + n : (r + 1) * pitch] = 0
         y = _inner(row + r, height, boundary)
         if y < 0:
             line[:] = fill

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import gcd
+from math import gcd, sqrt
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,12 @@ from fastconv.cpu._threads import threads
 SEPARABLE_ERROR = 2.0
 """How far outer(u, v) may be from each tap, in units of sqrt(T) eps: half of the 4 sqrt(T) eps that a
 result may be off; the sums of the two passes need the rest."""
+
+SECOND_PASS = 40
+"""Products that a second pass over a strip costs as much as."""
+
+FACTORING = 2**22
+"""Products that the search for factors costs as much as."""
 
 FFT_ERROR = 8.0
 """Bound on the error of an FFT product in units of eps * log2(size) * |x| * |w|, generously."""
@@ -43,19 +49,32 @@ def padded_index(
     return np.where(folded < n, folded, 2 * n - 1 - folded), inner
 
 
+def worth_factoring(outputs: int, kernel: tuple[int, int]) -> bool:
+    """Whether "auto" looks for factors of a kernel (kh, kw), for so many results.
+
+    The whole cost model of "auto": a product costs the same in every pass, a second pass over the image as
+    much as 40 products more, and the search as 4 million. FFT is no candidate, see
+    docs/correlation.md.
+    """
+    kh, kw = kernel
+    return outputs * (kh * kw - kh - kw - SECOND_PASS) >= FACTORING
+
+
 def factor(kernel: Array, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
     """A column u and a row v with kernel = outer(u, v), each tap to the rounding of a result in ``dtype``,
     if there are any."""
     if kernel.dtype.kind in "iu":
         return _factor_integers(kernel)
-    p, q = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
-    if kernel[p, q] == 0:
+    sizes = np.abs(kernel)
+    p, q = divmod(int(sizes.argmax()), kernel.shape[1])
+    pivot = kernel[p, q]
+    if pivot == 0:
         return kernel[:, q], kernel[p]
+    wide = np.complex128 if kernel.dtype.kind == "c" else np.float64
     with np.errstate(all="ignore"):
-        u, v = kernel[:, q], kernel[p] / kernel[p, q]
-        wide = np.complex128 if kernel.dtype.kind == "c" else np.float64
-        error = np.abs(np.outer(u.astype(wide), v.astype(wide)) - kernel)
-        close = error <= SEPARABLE_ERROR * np.sqrt(kernel.size) * np.finfo(dtype).eps * np.abs(kernel)
+        u, v = kernel[:, q], kernel[p] / pivot
+        error = np.abs(np.multiply.outer(u, v, dtype=wide) - kernel)
+        close = error <= SEPARABLE_ERROR * sqrt(kernel.size) * np.finfo(dtype).eps * sizes
     return (u, v) if close.all() else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,8 @@ import numpy as np
 from fastconv._arguments import Filter, ImageLayout, Window
 from fastconv.cpu._arrays import Array, as_nchw, deliver, result, stacked
 from fastconv.cpu._filter import filter_directly
-from fastconv.cpu._methods import factor, filter_by_fft, working_dtype
+from fastconv.cpu._methods import factor, filter_by_fft, working_dtype, worth_factoring
 from fastconv.cpu.patches import carrier, gather_windows
-
-SEPARABLE_GAIN = 2.0
-"""Taps saved per tap done from which two passes beat one: the second pass reads a strip once more."""
 
 BLOCK_BYTES = 8 * 1024 * 1024
 """Bytes of im2col per matrix product in conv2d: the product, not the gathering, wants large blocks.
@@ -132,10 +130,9 @@ def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Arr
 
 def _factors(kernel: Array, plan: Filter, work: np.dtype[Any]) -> tuple[Array, Array] | None:
     """Row and column kernels (K, 1, kw) and (K, kh, 1), if ``plan`` wants them and they exist."""
-    kh, kw = kernel.shape[-2:]
-    if plan.method == "auto" and kh * kw < SEPARABLE_GAIN * (kh + kw):
-        return None
-    if plan.method not in ("auto", "separable"):
+    if plan.method == "direct" or (
+        plan.method == "auto" and not worth_factoring(prod(plan.shape), kernel.shape[-2:])
+    ):
         return None
     pairs = [factor(taps, plan.dtype) for taps in stacked(kernel, 2).astype(work)]
     found = [pair for pair in pairs if pair is not None]
