@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastconv._arguments import Filter, Pair
 from fastconv.cpu._arrays import Array, batch_index, computable, stacked
+from fastconv.cpu._border import inside, pad
 from fastconv.cpu._stencil import MOST_ROWS, VECTOR_BYTES, correlate_strip, vectors
 from fastconv.cpu._threads import parallel_kernel, scratch, threads
 
@@ -211,8 +212,8 @@ def _filter_tile(image, taps, passes, frame, fill, strip, i, j, m, n, out, targe
     height, width = image.shape
     kw, kh = taps.shape
     before, boundary = (frame[0], frame[1]), frame[2]
-    top, bottom = _inside(i, m, before[0], height - kh + 1)
-    left, right = _inside(j, n, before[1], width - kw + 1)
+    top, bottom = inside(i, m, before[0], height - kh + 1)
+    left, right = inside(j, n, before[1], width - kw + 1)
     if frame[3] == 0 or bottom <= top or right - left < VECTOR_BYTES // taps.itemsize:
         top = bottom = m
         left = right = 0
@@ -224,7 +225,7 @@ def _filter_tile(image, taps, passes, frame, fill, strip, i, j, m, n, out, targe
     ):
         if r1 > r0 and c1 > c0:
             across = max(c1 - c0, VECTOR_BYTES // taps.itemsize) + kw - 1
-            _pad(
+            pad(
                 image,
                 i + r0 - before[0],
                 j + c0 - before[1],
@@ -262,13 +263,6 @@ def _filter_tile(image, taps, passes, frame, fill, strip, i, j, m, n, out, targe
 
 
 @numba.njit
-def _inside(start, length, before, count):
-    """Which of ``length`` results from ``start`` on have their window in the image: first and last + 1."""
-    first = min(max(before - start, 0), length)
-    return first, max(min(before + count - start, length), first)
-
-
-@numba.njit
 def _sweep(source, pitch, taps, passes, out, target, out_pitch, m, n):
     """Correlate m x n results from the pixels at the address ``source``, strip by strip."""
     kh = taps.shape[1]
@@ -287,49 +281,3 @@ def _sweep(source, pitch, taps, passes, out, target, out_pitch, m, n):
                 out, target + j, out_pitch, m, min(lanes, n), k > 0,
             )  # fmt: skip
         j += columns * lanes
-
-
-@numba.njit
-def _pad(image, row, column, m, n, boundary, fill, strip, pitch):
-    """strip[r * pitch + c] = pixel (row + r, column + c) of the padded image, r < m, c < n; 0 in the rest of
-    a row, for vectors reach there: what lies in memory may be denormal numbers, each 100 times as slow."""
-    height, width = image.shape
-    lo = min(max(-column, 0), n)
-    hi = max(min(width - column, n), lo)
-    for r in range(m):
-        line = strip[r * pitch : r * pitch + n]
-        strip[r * pitch + n : (r + 1) * pitch] = 0
-        y = _inner(row + r, height, boundary)
-        if y < 0:
-            line[:] = fill
-            continue
-        source = image[y]
-        # slices, so that LLVM sees plain indices that never wrap around, and vectorises
-        if hi > lo:
-            _copy(source[column + lo : column + hi], line[lo:hi])
-        for part in ((0, lo), (hi, n)):
-            for c in range(part[0], part[1]):
-                x = _inner(column + c, width, boundary)
-                if x < 0:
-                    line[c] = fill
-                else:
-                    line[c] = source[x]
-
-
-@numba.njit
-def _inner(position, n, boundary):
-    """The pixel of n that stands at ``position``, maybe outside; -1 for the fill value."""
-    if 0 <= position < n:
-        return position
-    if boundary == 0:
-        return np.int64(-1)
-    if boundary == 1:
-        return position % n
-    folded = position % (2 * n)
-    return folded if folded < n else 2 * n - 1 - folded
-
-
-@numba.njit
-def _copy(source, target):
-    for k in range(source.size):
-        target[k] = source[k]
