@@ -1,6 +1,7 @@
 """Bits: against the reference, against plain Python, and against each other."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -34,6 +35,54 @@ def test_popcount_equals_reference(backend, data):
 def test_reference_popcount_counts_ones_of_magnitude(seed, dtype):
     x = values(seed, (9,), dtype)
     assert reference.popcount(x).tolist() == [abs(int(v)).bit_count() for v in x]
+
+
+LARGE = (700, 1000)  # more than one thread takes, in several chunks, with tails in every row
+VIEWS = {
+    "contiguous": lambda x: x,
+    "transposed": lambda x: x.T,
+    "reversed": lambda x: x[::-1, ::-1],
+    "strided": lambda x: x[:, ::2],
+    "byteswapped": lambda x: x.astype(x.dtype.newbyteorder(">")),
+}
+views = pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+
+
+@views
+@pytest.mark.parametrize("dtype", ["?", "i1", "u4", "i8"])
+def test_counts_of_large_arrays_equal_reference(backend, view, dtype):
+    x = view(values(0, LARGE, dtype))
+    given_x = backend.asarray(x)
+    assert_same(backend.asnumpy(popcount(given_x)), reference.popcount(x))
+    for axis in (None, 0, 1):
+        actual = popcount_sum(given_x, axis=axis)
+        assert_same(backend.asnumpy(actual), reference.popcount_sum(x, axis=axis))
+
+
+@views
+@pytest.mark.parametrize("bitorder", ["little", "big"])
+def test_packing_large_arrays_equals_reference(backend, view, bitorder):
+    for dtype in ("?", "u2"):
+        x = view(values(0, LARGE, dtype))
+        for axis in (0, 1):
+            words = packbits64(backend.asarray(x), axis=axis, bitorder=bitorder)
+            expected = reference.packbits64(x, axis=axis, bitorder=bitorder)
+            assert_same(backend.asnumpy(words), expected)
+            options = {"axis": axis, "count": x.shape[axis] - 5, "bitorder": bitorder}
+            bits = unpackbits64(words, **options)
+            assert_same(backend.asnumpy(bits), reference.unpackbits64(expected, **options))
+
+
+@views
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u1", "i4", "u8"])
+def test_signs_of_large_arrays_equal_reference(backend, view, dtype):
+    x = view(values(0, LARGE, dtype, special=True))
+    finite = np.nan_to_num(x, posinf=1, neginf=-1)
+    row, column = finite[:1].astype(">f4"), finite[:, :1]
+    for axis, threshold in ((0, 0), (1, 0), (1, row), (0, column)):
+        actual = pack_signs(backend.asarray(x), axis=axis, threshold=threshold)
+        expected = reference.pack_signs(x, axis=axis, threshold=threshold)
+        assert_same(backend.asnumpy(actual.words), expected.words)
 
 
 @given(st.data())
@@ -117,6 +166,29 @@ def test_pack_signs_equals_reference(backend, data, zero):
     assert_same(backend.asnumpy(actual.words), expected.words)
 
 
+@pytest.mark.parametrize("zero", [1, -1])
+def test_signs_of_every_float16(backend, zero):
+    x = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    for threshold in (0, -0.0, 0.1, -0.1, 6e-8, -6e-8, 65504.0, -65504.0, np.inf, -np.inf, np.float32(0.1)):
+        actual = pack_signs(backend.asarray(x), zero=zero, threshold=threshold)
+        expected = reference.pack_signs(x, zero=zero, threshold=threshold)
+        assert_same(backend.asnumpy(actual.words), expected.words)
+
+
+@pytest.mark.parametrize("zero", [1, -1])
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i4", "u4", "i8", "u8"])
+def test_signs_of_integers_at_thresholds_of_every_kind(backend, dtype, zero):
+    info = np.iinfo(dtype)
+    around = [n + d for n in (info.min, 0, info.max, 2**53) for d in (-1, 0, 1)]
+    x = np.array([n for n in around if info.min <= n <= info.max], dtype)
+    bounds = [0.5, -0.5, 1e30, -1e30, np.inf, -np.inf, 2.0**53, 2.0**53 + 2, 2.0**63, np.float16(3)]
+    integers = [n for n in around if -(2**63) <= n < 2**64]  # as far as arrays, and so thresholds, go
+    for threshold in (*bounds, *integers, True, np.int64(-1), np.array(7)):
+        actual = pack_signs(backend.asarray(x), zero=zero, threshold=threshold)
+        expected = reference.pack_signs(x, zero=zero, threshold=threshold)
+        assert_same(backend.asnumpy(actual.words), expected.words)
+
+
 def test_signs_of_zero_and_nan(backend):
     x = backend.asarray(np.array([0.0, -0.0, np.nan, 1.0, -1.0, np.inf, -np.inf], np.float32))
     assert backend.asnumpy(pack_signs(x).unpack()).tolist() == [1, 1, -1, 1, -1, 1, -1]
@@ -142,6 +214,39 @@ def test_hamming_distance_equals_reference(backend, data):
     assert_same(backend.asnumpy(actual), reference.hamming_distance(a, b))
 
 
+@given(seeds, st.sampled_from([1, 2, 4, 9, 16]), st.data())
+def test_hamming_distance_of_all_pairs_equals_reference(backend, seed, width, data):
+    m, n = data.draw(st.integers(1, 9)), data.draw(st.sampled_from([1, 5, 31, 32, 33, 100]))
+    batch = data.draw(st.sampled_from([(), (2,), (1,)]))
+    a = values(seed, (*batch, m, 1, width), "u8")
+    b = values(seed + 1, (*data.draw(st.sampled_from([(), batch])), 1, n, width), "u8")
+    if data.draw(st.booleans()):
+        a = a[..., ::-1, :, :]
+    if data.draw(st.booleans()):
+        b = np.concatenate([b, b], axis=-1)[..., :width]
+    a, b = data.draw(st.sampled_from([(a, b), (b, a)]))
+    actual = hamming_distance(backend.asarray(a), backend.asarray(b))
+    assert_same(backend.asnumpy(actual), reference.hamming_distance(a, b))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ((1, 5), (40_000, 5)),
+        ((9, 1, 5), (4_001, 5)),
+        ((4_001, 1, 5), (9, 5)),
+        ((3, 40_000, 1), (3, 1, 1)),
+        ((20_000, 3), (20_000, 3)),
+        ((2, 9, 1, 300), (2, 1, 50, 300)),
+    ],
+)
+def test_hamming_distance_of_many_rows_equals_reference(backend, a, b):
+    a, b = values(0, a, "u8"), values(1, b, "u8")
+    for left, right in ((a, b), (b, a), (a[..., ::-1], b), (a.astype(">u8"), b)):
+        actual = hamming_distance(backend.asarray(left), backend.asarray(right))
+        assert_same(backend.asnumpy(actual), reference.hamming_distance(left, right))
+
+
 @given(seeds, st.integers(0, 200))
 def test_hamming_distance_of_signs_counts_disagreements(backend, seed, n):
     a, b = values(seed, (3, n), "f4"), values(seed + 1, (3, n), "f4")
@@ -153,6 +258,29 @@ def test_long_rows_are_shared_among_threads_and_still_add_up(backend):
     a, b = values(1, (1, 100_003), "u8"), values(2, (1, 100_003), "u8")
     actual = hamming_distance(backend.asarray(a), backend.asarray(b))
     assert_same(backend.asnumpy(actual), reference.hamming_distance(a, b))
+
+
+@views
+def test_no_layout_is_copied_whole(backend, view):
+    words = backend.asarray(view(np.ones((2048, 2048), np.uint64)))  # 32 MiB
+    halves = backend.asarray(view(np.ones((2048, 4096), np.float16)))
+    calls = (
+        lambda: popcount(words),
+        lambda: popcount_sum(words),
+        lambda: popcount_sum(words, axis=0),
+        lambda: packbits64(words, axis=0),
+        lambda: pack_signs(halves),
+        lambda: pack_signs(words, threshold=0.5, axis=0),
+        lambda: pack_signs(halves, threshold=np.ones(halves.shape[0], np.float16)[:, None]),
+        lambda: hamming_distance(words, words),
+    )
+    for call in calls:
+        call()
+        tracemalloc.start()
+        result = call()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak - result.nbytes < 6 * 2**20
 
 
 def test_packed_signs_describe_themselves(backend):

@@ -222,6 +222,21 @@ def test_conv2d_equals_reference(backend, layer):
     assert_close(backend.asnumpy(actual), expected, sums, terms)
 
 
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", ["f4", "f2", "i8"])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (3, 0), (1, 0), ((2, 4), ((1, 0), (2, 1)))])
+def test_conv2d_in_many_blocks_equals_reference(backend, monkeypatch, data_format, dtype, kernel, padding):
+    monkeypatch.setattr("fastconv.cpu.correlation.BLOCK_BYTES", 4096)
+    kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    shape = (2, 60, 9, 11) if data_format == "NCHW" else (2, 9, 11, 60)
+    x, w, bias = (np.rint(values(i, s, dtype)) for i, s in enumerate((shape, (10, 30, kh, kw), (10,))))
+    x, w = np.clip(x, -9, 9).astype(dtype), np.clip(w, -1, 1).astype(dtype)  # sums are exact in any order
+    bias = np.clip(bias, -9, 9).astype(dtype)
+    options = {"padding": padding, "groups": 2, "data_format": data_format}
+    actual = conv2d(backend.asarray(x), backend.asarray(w), backend.asarray(bias), **options)
+    assert_same(backend.asnumpy(actual), reference.conv2d(x, w, bias, **options))
+
+
 @given(seeds, windows(), st.integers(1, 3))
 def test_reference_conv2d_equals_pytorch(torch, seed, geometry, groups):
     size, options = geometry

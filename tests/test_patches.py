@@ -61,6 +61,33 @@ def test_col2im_equals_reference(backend, data, geometry, kernel):
         assert_same(backend.asnumpy(actual), expected)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels last", "reversed", "byteswapped"])
+@pytest.mark.parametrize("dtype", ["?", "i2", "f2", "f4", "c8"])
+def test_large_patches_equal_reference(backend, layout, dtype):
+    x = values(0, (3, 5, 40, 70), dtype)
+    x = np.rint(x.real).astype(dtype)  # sums are exact in any order
+    if layout == "channels last":
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    if layout == "reversed":
+        x = x[::-1, :, ::-1, ::-1]
+    if layout == "byteswapped":
+        x = x.astype(x.dtype.newbyteorder(">"))
+    for options in (
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 3},
+        {"kernel_size": (2, 3), "stride": 2, "padding": 1},
+        {"kernel_size": 3, "dilation": 2, "padding": 2, "stride": (1, 3)},
+    ):
+        cols = reference.im2col(x, **options)
+        assert_same(backend.asnumpy(im2col(backend.asarray(x), **options)), cols)
+        if layout == "byteswapped":
+            cols = cols.astype(cols.dtype.newbyteorder(">"))
+        if layout == "reversed":
+            cols = cols[::-1, ::-1, ::-1]
+        actual = col2im(backend.asarray(cols), (40, 70), **options)
+        assert_same(backend.asnumpy(actual), reference.col2im(cols, (40, 70), **options))
+
+
 @given(seeds, windows(), kernels)
 def test_col2im_is_the_adjoint_of_im2col(backend, seed, geometry, kernel):
     size, options = geometry

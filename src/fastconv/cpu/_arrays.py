@@ -116,12 +116,17 @@ def as_nchw(x: Array, layout: ImageLayout) -> Array:
     return x.reshape(n, c, h, w)
 
 
-def blocks(shape: tuple[int, ...], size: int, axis: int = -1) -> Iterator[tuple[slice, ...]]:
+def readable(x: Array) -> bool:
+    """Whether kernels can read ``x`` where it is, as one run of native numbers."""
+    return bool(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative)
+
+
+def blocks(shape: tuple[int, ...], size: int, axis: int | None = None) -> Iterator[tuple[slice, ...]]:
     """Slices that cut ``shape`` into blocks of about ``size`` elements, by multiples of 64 along ``axis``."""
     steps = []
     for dimension, n in enumerate(shape):
         step = max(1, min(n, size // max(1, prod(shape[dimension + 1 :]))))
-        if dimension == axis % len(shape):
+        if dimension == axis:
             step = -(-step // 64) * 64
         size = max(1, size // step)
         steps.append(step)

@@ -8,7 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from fastconv.cpu._arrays import Array, blocks, computable
+from fastconv.cpu._arrays import Array, blocks, computable, readable
 from fastconv.cpu._bit_vectors import count_ones, popcount64, popcount_block
 from fastconv.cpu._threads import SMALL, parallel_kernel, scratch, threads
 from fastconv.cpu._vector import BLOCK
@@ -44,7 +44,7 @@ def sum_ones(x: Array, axes: tuple[int, ...]) -> Array:
         flips = ()
     begin, end = _longest_run(x.shape, axes)
     serially = end - begin == len(axes) or x.size // max(prod(x.shape[begin:end]), 1) <= PARTIAL
-    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative and serially:
+    if readable(x) and serially:
         sums = _sum_contiguous(computable(x), axes, begin, end)
     else:
         sums = np.zeros([n for axis, n in enumerate(x.shape) if axis not in axes], np.int64)
@@ -88,8 +88,19 @@ def _sum_contiguous(x: Array, axes: tuple[int, ...], begin: int, end: int) -> Ar
     return np.asarray(sums.sum(axis=left))
 
 
+def fill_counts(x: Array, counts: Array) -> None:
+    """counts = popcount(x); what kernels cannot read is copied block by block."""
+    if readable(x):
+        _count_each(computable(x).reshape(-1), counts.reshape(-1), serially=x.nbytes <= SMALL)
+        return
+    for index in blocks(x.shape, COPIED):
+        part = np.empty(counts[index].shape, np.uint8)
+        fill_counts(computable(x[index]), part)
+        counts[index] = part
+
+
 @parallel_kernel
-def count_each(x, out):
+def _count_each(x, out):
     """x (n,) integers; out (n,) uint8."""
     n = x.size
     for chunk in numba.prange((n + CHUNK - 1) // CHUNK):

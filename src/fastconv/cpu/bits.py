@@ -8,9 +8,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from fastconv.cpu._arrays import Array, blocks, computable, deliver, native, result
+from fastconv.cpu._arrays import Array, blocks, computable, deliver, native, readable, result
 from fastconv.cpu._bit_vectors import in_range, range_bits, reverse64, unpack_block
-from fastconv.cpu._counting import COPIED, count_each, sum_ones
+from fastconv.cpu._counting import COPIED, fill_counts, sum_ones
 from fastconv.cpu._distances import fill_distances
 from fastconv.cpu._images import pack_image
 from fastconv.cpu._threads import SMALL, parallel_kernel, scratch
@@ -22,7 +22,7 @@ CHUNK = 4096
 
 def popcount(x: Array, out: Array | None) -> Array:
     target = result(out, x.shape, np.uint8, x)
-    count_each(computable(x).reshape(-1), target.reshape(-1), serially=x.nbytes <= SMALL)
+    fill_counts(x, target)
     return deliver(target, out)
 
 
@@ -85,8 +85,10 @@ def _pack(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> No
     n, inner = x.shape[axis], prod(x.shape[axis + 1 :])
     dtype = x.dtype.newbyteorder("=")
     accepted = None
-    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+    if readable(x):
         accepted = _accepted(dtype, threshold, strict)
+    elif np.ndim(threshold) == 0 and _pack_turned(x, axis, threshold, strict, words):
+        return
     if accepted is None or (inner > 1 and dtype not in (np.float32, np.float64, np.int8, np.uint8, np.bool_)):
         _pack_masks(x, axis, threshold, strict, words)
         return
@@ -107,6 +109,19 @@ def _pack(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> No
         pack_image(planes.reshape(-1), bound, strict and floating, image, pixels, *rows, serially=serially)
 
 
+def _pack_turned(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> bool:
+    """:func:`_pack` if ``x`` can be read with its axes in another order; whether it could."""
+    order = sorted(range(x.ndim), key=lambda d: -x.strides[d])
+    turned = x.transpose(order)
+    if not readable(turned):
+        return False
+    others = [d for d in order if d != axis]
+    packed = np.empty((*(x.shape[d] for d in others), words.shape[-1]), np.uint64)
+    _pack(turned, order.index(axis), threshold, strict, packed)
+    words[...] = packed.transpose(*np.argsort(others), -1)
+    return True
+
+
 def _accepted(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, int] | None:
     """Least and greatest key (see :func:`in_range`) of the values that NumPy finds >= threshold (> if
     strict); None if there is no such range of keys."""
@@ -125,7 +140,7 @@ def _accepted(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, 
     if isinstance(number, float):
         if abs(number) == inf:
             number = limits.max + 1 if number > 0 else limits.min - 1
-        elif dtype.itemsize == 8 and abs(number) > 2**53:  # where NumPy's comparison rounds
+        elif dtype.itemsize == 8 and abs(number) >= 2**53:  # where NumPy's comparison rounds
             return None
         else:
             number = floor(number) if strict else ceil(number)

@@ -6,45 +6,78 @@ import numba
 import numpy as np
 
 from fastconv._arguments import Window
-from fastconv.cpu._arrays import Array, computable, deliver, flat_memory, native, result, stacked
+from fastconv.cpu._arrays import (
+    Array,
+    blocks,
+    computable,
+    deliver,
+    flat_memory,
+    native,
+    readable,
+    result,
+    stacked,
+)
 from fastconv.cpu._threads import SMALL, parallel_kernel
+
+COPIED = 1 << 20
+"""Elements of columns converted at a time where kernels cannot read them: 16 MiB at most."""
 
 
 def im2col(x: Array, geometry: Window, shape: tuple[int, ...], out: Array | None) -> Array:
     target = result(out, shape, x.dtype.newbyteorder("="), x)
-    if target.size:
-        images = stacked(x if x.dtype.isnative else native(x), 2)
-        bits = carrier(target)
+    if not target.size:
+        return deliver(target, out)
+    bits = carrier(target)
+    columns = target.view(bits).reshape(*x.shape[:-2], geometry.taps, geometry.positions)
+    for image in _stacks(x):
         gather_windows(
-            images.view(bits),
-            geometry,
-            0,
-            target.view(bits).reshape(target.size // geometry.positions, geometry.positions),
+            stacked(x[image].view(bits), 2), geometry, 0, columns[image].reshape(-1, geometry.positions)
         )
+    if not x.dtype.isnative:
+        target.byteswap(inplace=True)
     return deliver(target, out)
 
 
 def col2im(cols: Array, geometry: Window, shape: tuple[int, ...], out: Array | None) -> Array:
-    dtype = cols.dtype.newbyteorder("=")
-    target = result(out, shape, dtype, cols)
-    columns = native(cols.astype(np.int32)) if dtype == np.bool_ else computable(cols)
-    sums = target if dtype == columns.dtype else np.empty(shape, columns.dtype)
-    if sums.size:
-        planes = columns.reshape(-1, geometry.taps, *geometry.output)
-        (top, _), (left, _) = geometry.padding
-        _scatter(
-            planes,
-            geometry.kernel,
-            geometry.stride,
-            geometry.dilation,
-            (top, left),
-            stacked(sums, 2),
-            serially=columns.nbytes <= SMALL,
-        )
-    if sums is not target:
+    target = result(out, shape, cols.dtype.newbyteorder("="), cols)
+    if not target.size:
+        return deliver(target, out)
+    if readable(cols) and cols.dtype not in (np.bool_, np.float16):
+        _scatter_columns(native(cols), geometry, target)
+        return deliver(target, out)
+    planes = cols.reshape(*target.shape[:-2], geometry.taps, geometry.positions)
+    for index in blocks(target.shape[:-2], COPIED // (geometry.taps * geometry.positions)):
+        part = planes[index]
+        part = native(part.astype(np.int32)) if part.dtype == np.bool_ else computable(part)
+        sums = np.empty(target[index].shape, part.dtype)
+        _scatter_columns(part, geometry, sums)
         with np.errstate(over="ignore"):
-            target[...] = sums
+            target[index] = sums
     return deliver(target, out)
+
+
+def _stacks(x: Array) -> list[tuple[int, ...]]:
+    """Indices of the parts of ``x`` (..., H, W) whose leading axes are one run of equal steps: usually
+    () alone, else the images of a batch."""
+    try:
+        x.reshape(-1, *x.shape[-2:], copy=False)
+    except ValueError:
+        return list(np.ndindex(x.shape[:-3]))
+    return [()]
+
+
+def _scatter_columns(columns: Array, geometry: Window, sums: Array) -> None:
+    """``sums`` (..., H, W) = columns (..., taps, positions) put back; both C-contiguous."""
+    (top, _), (left, _) = geometry.padding
+    _scatter(
+        columns.reshape(-1, geometry.taps, *geometry.output),
+        geometry.kernel,
+        geometry.stride,
+        geometry.dilation,
+        (top, left),
+        stacked(sums, 2),
+        serially=columns.nbytes <= SMALL,
+    )
 
 
 def carrier(x: Array) -> np.dtype:
