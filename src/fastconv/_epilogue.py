@@ -27,10 +27,16 @@ class Epilogue:
     threshold: Any
 
 
+PLAIN = Epilogue(np.dtype(np.int32), None, False, None, None)
+"""The integers as they are."""
+
+
 def check_epilogue(
     operation: str, x: Any, weight: Any, filters: int, scale: Any, bias: Any, threshold: Any
 ) -> Epilogue:
     """Check what happens to the integers, and bring its arrays to the result's dtype."""
+    if scale is None and bias is None and threshold is None:
+        return PLAIN
     dtype = np.dtype(np.float32) if isinstance(x, PackedSigns) else float_result(x.dtype)
     if threshold is not None:
         if not isinstance(threshold, Threshold):
@@ -44,8 +50,6 @@ def check_epilogue(
                 f"{operation}: threshold must have {filters} channels, got {threshold.tau.shape[0]}"
             )
         return Epilogue(np.dtype(np.uint64), None, False, None, threshold)
-    if scale is None and bias is None:
-        return Epilogue(np.dtype(np.int32), None, False, None, None)
     by_window = isinstance(scale, str) and scale == "xnor"
     if isinstance(scale, str):
         choice(operation, "scale", scale, ("alpha", "xnor"))

@@ -16,6 +16,9 @@ from fastconv._arguments import ImageLayout
 
 Array = NDArray[Any]
 
+LINE = 64
+"""Bytes of a line of the cache."""
+
 
 def native(x: Array) -> Array:
     """A read-only view of ``x`` if it is C-contiguous, aligned and of native byte order, else of a copy.
@@ -28,6 +31,16 @@ def native(x: Array) -> Array:
     view = x.view()
     view.flags.writeable = False
     return view
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An empty array that starts where a line of the cache does: vectors that straddle lines load at half
+    the rate."""
+    dtype = np.dtype(dtype)
+    memory = np.empty(prod(shape) * dtype.itemsize + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    whole: Array = memory[start : memory.size - LINE + start].view(dtype)
+    return whole.reshape(shape)
 
 
 def signed(x: Array) -> tuple[Array, bool]:

@@ -10,26 +10,28 @@ import numpy as np
 
 from fastconv.cpu._store import INTEGERS, store_lines, store_pixels, stored_by_pixel, turn_over
 from fastconv.cpu._threads import parallel_kernel
-from fastconv.cpu._tiles import TILE_PIXELS, TILE_VECTORS, UNIT, xnor_tile
+from fastconv.cpu._tiles import PIXELS, TILE_PIXELS, TILE_VECTORS, UNIT, prefetch_to_write, xnor_tile
 from fastconv.cpu._vector import LANES
 
-PIXEL_BLOCK = 64
-"""Pixels a task does at a time: their sums with a unit of 64 filters take 16 KiB."""
+PIXEL_BLOCK = 60
+"""Most pixels a task does at a time, a multiple of all TILE_PIXELS: their sums with a unit of 64 filters
+take 15 KiB."""
 
 
 @parallel_kernel
-def multiply_words(words, tiles, offsets, problem, edges, outside, epilogue, starts, scratch):
-    """y = terms - 2 * (bits in which each window differs from each filter), stored by the epilogue.
+def multiply_words(words, tiles, offsets, problem, edges, totals, epilogue, starts, scratch):
+    """y = totals - 2 * (bits in which each window differs from each filter), stored by the epilogue.
 
     words: flat planes; tiles: flat (G, blocks, depth, 8); offsets: see ``xnor_tile``;
-    problem: N, G, filters a group, words a plane, run and depth in words, terms, words from a row and a
-    column of windows to the next, pixels a block, parts the filters are split into;
-    edges: two arrays, the kind of edge each row and column of windows meets, 0 for none; outside
-    (kinds, O): what to add to y there; starts, scratch: a worker's own.
+    problem: N, G, filters a group, words a plane, run and depth in words, words from a row and a column
+    of windows to the next, pixels a block, parts the filters are split into;
+    edges: two arrays, the kind of edge each row and column of windows meets, 0 for none; totals
+    (kinds, filters, each group's padded to blocks of 8): the sum if no bit differs, the same at all edges
+    if there is one kind; starts, scratch: a worker's own.
     """
     workers = scratch.shape[0]
     positions = edges[0].size * edges[1].size
-    tasks = problem[0] * -(-positions // problem[9]) * problem[10]
+    tasks = problem[0] * -(-positions // problem[8]) * problem[9]
     for index in numba.prange(workers):
         worker = np.int64(index)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
@@ -40,7 +42,7 @@ def multiply_words(words, tiles, offsets, problem, edges, outside, epilogue, sta
                 offsets,
                 problem,
                 edges,
-                outside,
+                totals,
                 epilogue,
                 starts[worker],
                 scratch[worker],
@@ -48,18 +50,19 @@ def multiply_words(words, tiles, offsets, problem, edges, outside, epilogue, sta
 
 
 @numba.njit
-def _multiply_block(task, words, tiles, offsets, problem, edges, outside, epilogue, starts, scratch):
+def _multiply_block(task, words, tiles, offsets, problem, edges, totals, epilogue, starts, scratch):
     """A block of pixels against one part of the filters."""
-    groups, filters, plane, block, splits = problem[1], problem[2], problem[3], problem[9], problem[10]
+    groups, filters, plane, block, splits = problem[1], problem[2], problem[3], problem[8], problem[9]
     positions = edges[0].size * edges[1].size
-    rest, split = divmod(task, splits)
-    image, part = divmod(rest, -(-positions // block))
+    rest, part = divmod(task, -(-positions // block))
+    image, split = divmod(rest, splits)
     first = part * block
     m = min(block, positions - first)
-    meets_edge = _place_windows(first, m, problem, edges, outside.shape[0], starts)
+    bases = starts[PIXEL_BLOCK:]
+    _place_windows(first, m, problem, edges, totals, starts, bases)
     numbers, integers = epilogue[0], epilogue[6]
     by_pixel = stored_by_pixel(numbers)
-    units = -(-filters // UNIT)
+    units, padded = -(-filters // UNIT), -(-filters // LANES) * LANES
     for unit in range(groups * units * split // splits, groups * units * (split + 1) // splits):
         g, f = unit // units, unit % units * UNIT
         width, o = min(UNIT, filters - f), g * filters + f
@@ -70,56 +73,77 @@ def _multiply_block(task, words, tiles, offsets, problem, edges, outside, epilog
         if direct:
             y, pitch = integers, numbers[7]
             row = image * numbers[4] + g * numbers[5] + f + first * pitch
-        blocks = -(-width // LANES)
-        begin = (g * -(-filters // LANES) + f // LANES) * problem[5] * LANES
-        _multiply_tiles(window, starts, m, offsets, tiles, begin, blocks, problem, y, row, pitch)
-        if meets_edge:
-            _add_outside(starts[PIXEL_BLOCK : PIXEL_BLOCK + m], outside, o, width, y, row, pitch)
+        begin = image * numbers[4] + g * numbers[5] + f * numbers[6] + first
+        if not by_pixel:
+            if numbers[0] == INTEGERS:
+                _prefetch_lines(integers, begin, numbers[6], m, width)
+            else:
+                _prefetch_lines(epilogue[7], begin, numbers[6], m, width)
+        column = g * padded + f
+        _multiply_tiles(
+            window, starts, m, offsets, tiles, column, -(-width // LANES), problem, totals.reshape(-1), bases,
+            y, row, pitch,
+        )  # fmt: skip
         if direct:
             continue
         if by_pixel:
             store_pixels(scratch, m, width, image, o, first, epilogue)
+        elif numbers[0] == INTEGERS and m >= PIXELS and width % PIXELS == 0:
+            turn_over(scratch, UNIT, m, width, integers, begin, numbers[6])
         else:
-            lines = scratch[PIXEL_BLOCK * UNIT :]
-            turn_over(scratch, UNIT, m, width, lines, PIXEL_BLOCK)
-            store_lines(lines, PIXEL_BLOCK, m, width, image, o, first, epilogue)
+            lines = scratch[UNIT * UNIT :]
+            turn_over(scratch, UNIT, m, width, lines, 0, UNIT)
+            store_lines(lines, UNIT, m, width, image, o, first, epilogue)
 
 
 @numba.njit
-def _place_windows(first, m, problem, edges, kinds, starts):
-    """Where the windows of m pixels start, and after PIXEL_BLOCK of those the edge each one meets."""
+def _prefetch_lines(out, begin, pitch, m, width):
+    """Ask for the lines that are going to be written in ``width`` rows of m, which no hardware foresees."""
+    for k in range(width):
+        for p in range(0, m, PIXELS):
+            prefetch_to_write(out, begin + k * pitch + p)
+
+
+@numba.njit
+def _place_windows(first, m, problem, edges, totals, starts, bases):
+    """Where the windows of m pixels start in a plane, and in ``totals`` the rows for the edges they meet."""
     rows, columns = edges
+    pitch = totals.shape[1] if totals.shape[0] > 1 else 0
     i, j = divmod(first, columns.size)
-    met = False
-    for p in range(m):
-        starts[p] = i * problem[7] + j * problem[8]
-        starts[PIXEL_BLOCK + p] = rows[i] + columns[j]
-        met |= starts[PIXEL_BLOCK + p] != 0
-        j += 1
-        if j == columns.size:
-            i, j = i + 1, 0
-    return met and kinds > 0
+    p = 0
+    while p < m:
+        n = min(m - p, columns.size - j)
+        start, base = i * problem[6] + j * problem[7], rows[i]
+        kinds = columns[j : j + n]
+        start_line, base_line = starts[p : p + n], bases[p : p + n]
+        for k in range(n):
+            start_line[k] = start + k * problem[7]
+            base_line[k] = (base + kinds[k]) * pitch
+        p += n
+        i, j = i + 1, 0
 
 
 @numba.njit
-def _multiply_tiles(words, starts, m, offsets, tiles, begin, blocks, problem, y, row, pitch):
-    """y[row + p * pitch + k] of m pixels and ``blocks`` blocks of 8 filters, tile by tile."""
-    run, size, terms = problem[4], problem[5] * LANES, problem[6]
+def _multiply_tiles(words, starts, m, offsets, tiles, column, blocks, problem, totals, bases, y, row, pitch):
+    """y[row + p * pitch + k] of m pixels and ``blocks`` blocks of 8 filters from ``column`` on, tile by
+    tile."""
+    run, size = problem[4], problem[5] * LANES
     v = 0
     while v < blocks:
-        at, column = begin + v * size, row + v * LANES
+        f = column + v * LANES
+        at, target = f * problem[5], row + v * LANES
         p = 0
         if v + TILE_VECTORS <= blocks:
             while p + TILE_PIXELS <= m:
                 xnor_tile(
                     words, starts, p, TILE_PIXELS, offsets, run, tiles, at, size, TILE_VECTORS,
-                    terms, y, column + p * pitch, pitch,
+                    totals, bases, f, y, target + p * pitch, pitch,
                 )  # fmt: skip
                 p += TILE_PIXELS
             while p < m:
                 xnor_tile(
                     words, starts, p, 1, offsets, run, tiles, at, size, TILE_VECTORS,
-                    terms, y, column + p * pitch, pitch,
+                    totals, bases, f, y, target + p * pitch, pitch,
                 )  # fmt: skip
                 p += 1
             v += TILE_VECTORS
@@ -127,24 +151,13 @@ def _multiply_tiles(words, starts, m, offsets, tiles, begin, blocks, problem, y,
             while p + TILE_PIXELS <= m:
                 xnor_tile(
                     words, starts, p, TILE_PIXELS, offsets, run, tiles, at, size, 1,
-                    terms, y, column + p * pitch, pitch,
+                    totals, bases, f, y, target + p * pitch, pitch,
                 )  # fmt: skip
                 p += TILE_PIXELS
             while p < m:
                 xnor_tile(
                     words, starts, p, 1, offsets, run, tiles, at, size, 1,
-                    terms, y, column + p * pitch, pitch,
+                    totals, bases, f, y, target + p * pitch, pitch,
                 )  # fmt: skip
                 p += 1
             v += 1
-
-
-@numba.njit
-def _add_outside(edges, outside, o, width, y, row, pitch):
-    """Padding was counted as -1: add what ``outside`` (kinds, O) has for the edge of each pixel."""
-    for p in range(edges.size):
-        if edges[p] != 0:
-            line = y[row + p * pitch : row + p * pitch + width]
-            part = outside[edges[p], o : o + width]
-            for k in range(line.size):
-                line[k] += part[k]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastconv._layer import Layer
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, flat_image, native, signed
+from fastconv.cpu._arrays import Array, aligned, flat_image, native, signed
 from fastconv.cpu._images import pack_image
 from fastconv.cpu._plans import Kinds, remembered
 from fastconv.cpu._threads import SMALL, scratch
@@ -23,19 +24,28 @@ def filter_tiles(words: Array, groups: int) -> Array:
     blocks = -(-o // LANES)
     padded = np.zeros((groups, blocks * LANES, depth), np.uint64)
     padded[:, :o] = words.reshape(groups, o, depth)
-    return native(padded.reshape(groups, blocks, LANES, depth).swapaxes(2, 3)).reshape(-1)
+    tiles = aligned((groups, blocks, depth, LANES), np.uint64)
+    tiles[:] = padded.reshape(groups, blocks, LANES, depth).swapaxes(2, 3)
+    return native(tiles).reshape(-1)
 
 
-def outside_sums(filters: PackedFilters, kinds: tuple[Kinds, Kinds], pad_value: int) -> Array:
-    """What pad_value adds to sums that took what lies outside for -1, for each pair of ranges of taps
-    inside: 1 + pad_value times the filters' signs on the taps out of bounds, (pairs, O) int32."""
+def edge_totals(
+    filters: PackedFilters, kinds: tuple[Kinds, Kinds], groups: int, pad_value: int
+) -> NDArray[np.int32]:
+    """The sums of windows that differ nowhere from each filter, where padding counts as -1 in comparing
+    but shall count as ``pad_value``, for each pair of ranges of taps inside: (pairs, O), each group's filters
+    padded to blocks of 8."""
     o, c, kh, kw = filters.shape
     signs = 2 * np.bitwise_count(filters.words).sum(axis=-1, dtype=np.int64) - c
     sums = np.zeros((kh + 1, kw + 1, o), np.int64)  # over all taps above and left of each
     sums[1:, 1:] = signs.transpose(1, 2, 0).cumsum(axis=0).cumsum(axis=1)
     (a0, a1), (b0, b1) = (np.array(pairs).T for pairs in kinds)
     inside = sums[np.ix_(a1, b1)] - sums[np.ix_(a0, b1)] - sums[np.ix_(a1, b0)] + sums[np.ix_(a0, b0)]
-    return native(((1 + pad_value) * (sums[kh, kw] - inside)).reshape(-1, o).astype(np.int32))
+    totals = c * kh * kw + (1 + pad_value) * (sums[kh, kw] - inside).reshape(-1, groups, o // groups)
+    padded = -(-(o // groups) // LANES) * LANES
+    lengthened = np.zeros((len(totals), groups, padded), np.int32)
+    lengthened[:, :, : o // groups] = totals
+    return native(lengthened.reshape(len(totals), -1))
 
 
 def tap_order(filters: PackedFilters) -> Array:

@@ -67,7 +67,7 @@ def _sum_tile(n, o, i, j, x, taps, places, shifts, image, shape, epilogue, strip
             position = (i + r) * width + j + first
             if by_pixel:
                 pixels = scratch[-(-count // PIXELS) * PIXELS * length :]
-                turn_over(scratch, length, count, size, pixels, UNIT)
+                turn_over(scratch, length, count, size, pixels, 0, UNIT)
                 store_pixels(pixels, size, count, n, o, position, epilogue)
             else:
                 store_lines(scratch, length, size, count, n, o, position, epilogue)

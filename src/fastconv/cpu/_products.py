@@ -13,7 +13,7 @@ from fastconv._layer import Layer
 from fastconv.cpu._arrays import Array, flat_image, native, signed
 from fastconv.cpu._binary import PIXEL_BLOCK, multiply_words
 from fastconv.cpu._images import window_means
-from fastconv.cpu._operands import outside_sums, tap_order
+from fastconv.cpu._operands import edge_totals, tap_order
 from fastconv.cpu._planes import multiply_planes
 from fastconv.cpu._plans import REMEMBERED, remembered, strip_plan, word_plan
 from fastconv.cpu._store import INTEGERS, SCALED, SIGNS
@@ -27,10 +27,10 @@ SMALL_PRODUCTS = 2**23
 SMALL_SUMS = 2**18
 """The same for lanes of pixels, which take one tap at a time."""
 
-_NO_TABLE = native(np.empty((0, 0), np.int32))
 _NO_INTEGERS, _NO_WORDS = np.empty(0, np.int32), np.empty(0, np.uint64)
 _NO_TAU, _NO_FLIP = native(_NO_INTEGERS), native(np.empty(0, np.uint8))
 _NO_FLOATS = {dtype: np.empty(0, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
+_NO_FACTORS = {dtype: native(none) for dtype, none in _NO_FLOATS.items()}
 
 
 def multiply(
@@ -48,20 +48,22 @@ def multiply(
     n, groups, _, _, depth = words.shape
     whole = store[0][0] == SIGNS and groups > 1
     small = n * groups * geometry.positions * filters * terms <= SMALL_PRODUCTS
-    plan = word_plan(geometry, n, groups, depth, filters, terms, whole, 1 if small else threads())
-    outside = _NO_TABLE
+    workers = 1 if small else threads()
+    plan = word_plan(geometry, n, groups, depth, filters, terms, whole, not by_pixel(store), workers)
+    totals = plan.totals
     if weight is not None and pad_value != -1 and len(plan.kinds[0]) * len(plan.kinds[1]) > 1:
-        outside = weight.derived(
-            ("outside", plan.kinds, pad_value), lambda: outside_sums(weight, plan.kinds, pad_value)
+        totals = weight.derived(
+            ("totals", plan.kinds, groups, pad_value),
+            lambda: edge_totals(weight, plan.kinds, groups, pad_value),
         )
-    starts, sums = scratch((2 * PIXEL_BLOCK, np.int64), (2 * PIXEL_BLOCK * UNIT, np.int32), serially=small)
+    starts, sums = scratch((2 * PIXEL_BLOCK, np.int64), (2 * UNIT * UNIT, np.int32), serially=small)
     multiply_words(
         native(words.reshape(-1)),
         tiles,
         plan.offsets,
         plan.problem,
         plan.edges,
-        outside,
+        totals,
         store,
         starts,
         sums,
@@ -74,10 +76,9 @@ def multiply_image(image: Array, filters: PackedFilters, layer: Layer, store: tu
     values, strict = signed(image)
     flat, origin, steps = flat_image(values, layer.source)
     n, channels, groups, geometry = layer.images, layer.channels, layer.groups, layer.geometry
-    by_pixel = bool(store[0][0] == SIGNS or store[0][7] != 1)
     small = n * geometry.positions * layer.filters * channels * geometry.taps <= SMALL_SUMS
     workers = 1 if small else threads()
-    plan = strip_plan(geometry, n, channels, groups, layer.filters // groups, by_pixel, workers)
+    plan = strip_plan(geometry, n, channels, groups, layer.filters // groups, by_pixel(store), workers)
     rows = (plan.strip, np.int8), (plan.order, np.int64), (plan.sums, np.int32)
     multiply_planes(
         flat,
@@ -106,7 +107,7 @@ def store_arguments(
     kind = SIGNS if epilogue.threshold is not None else INTEGERS if epilogue.dtype == np.int32 else SCALED
     dtype = epilogue.dtype if kind == SCALED else np.dtype(np.float32)
     integers, values, signs, tau, flip = _NO_INTEGERS, _NO_FLOATS[dtype], _NO_WORDS, _NO_TAU, _NO_FLIP
-    scale = bias = factors = native(values)
+    scale = bias = factors = _NO_FACTORS[dtype]
     if kind == INTEGERS:
         integers = target.reshape(-1)
     elif kind == SIGNS:
@@ -126,6 +127,11 @@ def store_arguments(
             factors = native(factor.reshape(-1))
     numbers = remembered(kind, groups, filters, positions, *strides)
     return numbers, scale, bias, factors, tau, flip, integers, values, signs
+
+
+def by_pixel(store: tuple[Any, ...]) -> bool:
+    """Whether a pixel's filters are neighbours in the result."""
+    return bool(store[0][0] == SIGNS or store[0][7] != 1)
 
 
 def _lengthened(parameters: Array) -> Array:

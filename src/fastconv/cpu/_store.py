@@ -29,11 +29,13 @@ def stored_by_pixel(numbers):
 
 
 @numba.njit
-def turn_over(y, pitch, rows, columns, out, step):
-    """out[j * step + i] = y[i * pitch + j], in blocks of 16 x 16; what lies beyond is arbitrary."""
-    for i in range(0, rows, PIXELS):
-        for j in range(0, columns, PIXELS):
-            transpose_block(y, i * pitch + j, pitch, out, j * step + i, step)
+def turn_over(y, pitch, rows, columns, out, begin, step):
+    """out[begin + j * step + i] = y[i * pitch + j], in blocks of 16 x 16, the last of which takes rows again
+    rather than too many; up to 16 rows and columns are written, whatever is in them."""
+    for j in range(0, columns, PIXELS):  # lines of ``out`` lie pages apart: finish 16 before the next
+        for block in range(0, rows, PIXELS):
+            i = min(block, max(rows - PIXELS, 0))
+            transpose_block(y, i * pitch + j, pitch, out, begin + j * step + i, step)
 
 
 @numba.njit

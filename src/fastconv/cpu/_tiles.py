@@ -58,13 +58,15 @@ def xnor_tile(
     first: Any,
     block: Any,
     vectors: Any,
-    terms: Any,
+    totals: Any,
+    bases: Any,
+    column: Any,
     y: Any,
     row: Any,
     stride: Any,
 ) -> Any:
-    """y[row + p * stride + f] = terms - 2 * (bits in which the window of pixel p differs from filter f),
-    int32, for p < ``pixels`` and f < 8 * ``vectors``, both known when compiling.
+    """y[row + p * stride + f] = totals[bases[pixel + p] + column + f] - 2 * (bits in which the window of
+    pixel p differs from filter f), int32, for p < ``pixels`` and f < 8 * ``vectors``, literals both.
 
     The window of pixel p is made of the runs of ``run`` words that start at x[starts[pixel + p] + offset]
     for each of ``offsets``. ``weights`` holds, from ``first`` on, ``vectors`` blocks of ``block`` words: the
@@ -84,7 +86,9 @@ def xnor_tile(
             cursor,
             spacing,
             _,
-            total,
+            terms,
+            lines,
+            shift,
             target,
             corner,
             pitch,
@@ -124,18 +128,21 @@ def xnor_tile(
                         builder.store(builder.add(builder.load(counter), different), counter)
         for p, line in enumerate(counters):
             at = builder.add(corner, builder.mul(pitch, _i64(p)))
+            base = builder.load(_address(context, builder, bases, lines, builder.add(begin, _i64(p))))
+            base = builder.add(base, shift)
             for counts in _narrowed(builder, [builder.load(counter) for counter in line]):
-                twice = builder.shl(counts, _splat(builder, _i32(1), counts.type.count))
-                number = builder.trunc(total, _i32)
-                sums = builder.sub(_splat(builder, number, counts.type.count), twice)
-                _store(context, builder, y, target, at, sums)
-                at = builder.add(at, _i64(counts.type.count))
+                lanes = counts.type.count
+                twice = builder.shl(counts, _splat(builder, _i32(1), lanes))
+                total = _load(context, builder, totals, terms, base, lanes)
+                _store(context, builder, y, target, at, builder.sub(total, twice))
+                at, base = (builder.add(index, _i64(lanes)) for index in (at, base))
         return context.get_dummy_value()
 
     index = types.intp
     signature = types.void(
-        x, starts, index, pixels, offsets, index, weights, index, index, vectors, index, y, index, index
-    )
+        x, starts, index, pixels, offsets, index, weights, index, index, vectors,
+        totals, bases, index, y, index, index,
+    )  # fmt: skip
     return signature, generate
 
 
@@ -146,6 +153,21 @@ def _narrowed(builder: Any, vectors: list[Any]) -> list[Any]:
     even = ir.Constant(ir.VectorType(_i32, 2 * LANES), [_i32(2 * k) for k in range(2 * LANES)])
     halves = [builder.bitcast(vector, ir.VectorType(_i32, 2 * LANES)) for vector in vectors]
     return [builder.shuffle_vector(a, b, even) for a, b in zip(halves[::2], halves[1::2], strict=True)]
+
+
+@intrinsic
+def prefetch_to_write(typing: Any, x: Any, index: Any) -> Any:
+    """Ask for the line of the cache that holds x[index], which is going to be written."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _i32, _i32, _i32])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        pointer = builder.bitcast(_address(context, builder, x, *args), byte)
+        builder.call(prefetch, [pointer, _i32(1), _i32(3), _i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), generate
 
 
 @intrinsic

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._arguments import ImageLayout, Window, float_result
-from fastconv._epilogue import Epilogue
+from fastconv._epilogue import PLAIN, Epilogue
 from fastconv._layer import Layer
 from fastconv.cpu import bits
 from fastconv.cpu._arrays import Array, deliver, native, result, stacked
@@ -57,9 +57,8 @@ def xnor_matmul(
         else:
             groups, rows = 1, count * m
         tiles = filter_tiles(right.reshape(groups * n, 1, 1, depth), groups)
-        integers = Epilogue(target.dtype, None, False, None, None)
         strides = (groups * rows * n, rows * n, 1, n)
-        store = store_arguments(integers, None, groups, n, rows, strides, target)
+        store = store_arguments(PLAIN, None, groups, n, rows, strides, target)
         multiply(left.reshape(1, groups, 1, rows, depth), tiles, n, k, line_window(rows), store)
     return deliver(target, out)
 
