@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +28,10 @@ class Backend:
     support: str = "not supported"
 
     def module(self, noun: str) -> ModuleType:
-        return importlib.import_module(f"{self.package}.{noun}")
+        return _module(f"{self.package}.{noun}")
+
+
+_module = cache(importlib.import_module)  # which waits for another thread's import of the same to end
 
 
 NUMPY = Backend("numpy", "fastconv.cpu", "x", "supported")
