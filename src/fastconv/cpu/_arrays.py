@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate, product
 from math import prod
 from operator import mul
@@ -43,13 +43,24 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
     return whole.reshape(shape)
 
 
-def signed(x: Array) -> tuple[Array, bool]:
-    """An array with the signs of ``x``, and whether its zeros are -1: ``x`` itself in the dtypes that
-    kernels are compiled for, a mask as uint8 otherwise."""
-    if x.dtype.newbyteorder("=") in (np.float32, np.float64, np.int8):
-        return x, False
-    mask = x if x.dtype == np.bool_ else x >= 0
-    return mask.view(np.uint8), True
+def key_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The integers that :func:`fastconv.cpu._bit_vectors.in_range` takes for ``dtype``."""
+    kind = f"{'i' if dtype.kind == 'f' else 'u'}{dtype.itemsize}"
+    return np.dtype(kind).newbyteorder(dtype.byteorder)
+
+
+def sign_keys(x: Array) -> tuple[Array, Any, Any]:
+    """Keys of ``x``, and the least and the length of the range of those whose sign is +1: False is -1, zeros
+    are +1, NaNs -1."""
+    return x.view(key_type(x.dtype)), *_positive_range(x.dtype.newbyteorder("="))
+
+
+@cache
+def _positive_range(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    kind = key_type(dtype).type
+    if dtype.kind == "f":
+        return kind(0), np.array(np.inf, dtype).view(kind)[()]
+    return kind(dtype == np.bool_), kind(255 - 1 if dtype == np.bool_ else np.iinfo(dtype).max)
 
 
 def computable(x: Array) -> Array:

@@ -10,8 +10,8 @@ import numpy as np
 
 from fastconv.cpu._store import INTEGERS, store_lines, store_pixels, stored_by_pixel, turn_over
 from fastconv.cpu._threads import parallel_kernel
-from fastconv.cpu._tiles import PIXELS, TILE_PIXELS, TILE_VECTORS, UNIT, prefetch_to_write, xnor_tile
-from fastconv.cpu._vector import LANES
+from fastconv.cpu._tiles import TILE_PIXELS, TILE_VECTORS, UNIT, prefetch_to_write, xnor_tile
+from fastconv.cpu._vector import LANES, PIXELS
 
 PIXEL_BLOCK = 60
 """Most pixels a task does at a time, a multiple of all TILE_PIXELS: their sums with a unit of 64 filters

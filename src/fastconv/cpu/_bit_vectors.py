@@ -15,13 +15,16 @@ from numba.extending import intrinsic
 from fastconv.cpu._vector import (
     BLOCK,
     LANES,
+    PIXELS,
     _address,
     _i1,
     _i8,
     _i32,
     _i64,
+    _literal,
     _load,
     _popcount,
+    _prefetch,
     _splat,
     _store,
 )
@@ -60,7 +63,7 @@ def popcount_block(typing: Any, x: Any, start: Any, out: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, index, target = args
-        _prefetch(context, builder, x, source, index, BLOCK)
+        _ask_ahead(context, builder, x, source, index, BLOCK)
         vector = _magnitude(builder, x.dtype, _load(context, builder, x, source, index, BLOCK))
         counts = _popcount(builder, vector)
         if counts.type.element != _i8:
@@ -81,7 +84,7 @@ def count_ones(typing: Any, x: Any, start: Any, vectors: Any) -> Any:
 
         def words(step: Any) -> Any:
             at = builder.add(begin, builder.mul(step, _i64(lanes)))
-            _prefetch(context, builder, x, source, at, lanes)
+            _ask_ahead(context, builder, x, source, at, lanes)
             return _magnitude(builder, x.dtype, _load(context, builder, x, source, at, lanes))
 
         return _sum_popcounts(builder, number, words)
@@ -100,7 +103,7 @@ def count_differences(typing: Any, a: Any, i: Any, b: Any, j: Any, vectors: Any)
             sides = []
             for kind, source, begin in ((a, args[0], args[1]), (b, args[2], args[3])):
                 at = builder.add(begin, builder.mul(step, _i64(LANES)))
-                _prefetch(context, builder, kind, source, at, LANES)
+                _ask_ahead(context, builder, kind, source, at, LANES)
                 sides.append(_load(context, builder, kind, source, at, LANES))
             return builder.xor(*sides)
 
@@ -146,12 +149,57 @@ def range_bits(typing: Any, x: Any, start: Any, low: Any, span: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, index, first, length = args
-        _prefetch(context, builder, x, source, index, BLOCK)
+        _ask_ahead(context, builder, x, source, index, BLOCK)
         vector = _load(context, builder, x, source, index, BLOCK)
         bounds = (_splat(builder, first, BLOCK), _splat(builder, length, BLOCK))
         return builder.bitcast(_within(builder, x.dtype, vector, *bounds), _i64)
 
     return types.uint64(x, types.intp, x.dtype, x.dtype), generate
+
+
+@intrinsic(prefer_literal=True)
+def channel_bits(
+    typing: Any,
+    x: Any,
+    start: Any,
+    plane: Any,
+    count: Any,
+    low: Any,
+    span: Any,
+    vectors: Any,
+    words: Any,
+    target: Any,
+) -> Any:
+    """Pack across planes: words[target + p] = the word whose bit c < ``count`` is
+    :func:`in_range` of x[start + c * plane + p], for each pixel p < 16 * ``vectors``, a literal."""
+    columns = _literal(vectors, "vectors")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, begin, step, channels, first, length, _, packed, at = args
+        kind = ir.VectorType(_i64, PIXELS)
+        bounds = [_splat(builder, bound, PIXELS) for bound in (first, length)]
+        zero, one = ir.Constant(kind, None), _splat(builder, _i64(1), PIXELS)
+        bits = [cgutils.alloca_once_value(builder, zero) for _ in range(columns)]
+        mask = cgutils.alloca_once_value(builder, one)
+        builder.store(one, mask)
+        for word in bits:
+            builder.store(zero, word)
+        with cgutils.for_range(builder, channels, intp=_i64) as loop:
+            row = builder.add(begin, builder.mul(loop.index, step))
+            bit = builder.load(mask)
+            builder.store(builder.add(bit, bit), mask)
+            for q, word in enumerate(bits):
+                pixels = _load(context, builder, x, source, builder.add(row, _i64(q * PIXELS)), PIXELS)
+                ones = _within(builder, x.dtype, pixels, *bounds)
+                old = builder.load(word)
+                builder.store(builder.select(ones, builder.or_(old, bit), old), word)
+        for q, word in enumerate(bits):
+            _store(context, builder, words, packed, builder.add(at, _i64(q * PIXELS)), builder.load(word))
+        return context.get_dummy_value()
+
+    index = types.intp
+    signature = types.void(x, index, index, index, x.dtype, x.dtype, vectors, words, index)
+    return signature, generate
 
 
 @intrinsic
@@ -180,16 +228,12 @@ def unpack_block(typing: Any, word: Any, out: Any, start: Any) -> Any:
     return types.void(types.uint64, out, types.intp), generate
 
 
-def _prefetch(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int) -> None:
-    """Ask for what a stream of ``lanes`` elements at a time reads soon; beyond the array it is harmless."""
+def _ask_ahead(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int) -> None:
+    """Prefetch what a stream of ``lanes`` elements at a time reads soon; beyond the array it is harmless."""
     size = array_type.dtype.bitwidth // 8
-    byte = _i8.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [byte, _i32, _i32, _i32])
-    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-    pointer = builder.bitcast(_address(context, builder, array_type, array, index), byte)
+    pointer = builder.bitcast(_address(context, builder, array_type, array, index), _i8.as_pointer())
     for offset in range(0, lanes * size, 64):
-        line = builder.gep(pointer, [_i64(AHEAD + offset)])
-        builder.call(prefetch, [line, _i32(0), _i32(3), _i32(1)])  # to read, into all caches, as data
+        _prefetch(builder, builder.gep(pointer, [_i64(AHEAD + offset)]))
 
 
 def _within(builder: Any, dtype: Any, value: Any, low: Any, span: Any) -> Any:

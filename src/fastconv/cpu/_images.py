@@ -5,17 +5,18 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from fastconv.cpu._bit_vectors import channel_bits, in_range, range_bits
 from fastconv.cpu._threads import parallel_kernel
-from fastconv.cpu._tiles import PIXELS, channel_bits
-from fastconv.cpu._vector import BLOCK, sign_bits
+from fastconv.cpu._vector import BLOCK, PIXELS
 
 
 @parallel_kernel
-def pack_image(x, threshold, strict, image, words, scratch):
-    """Signs of images as words (N, G, Hp, Wp, w), whose padding is left as it is.
+def pack_image(x, low, span, image, words, scratch):
+    """Bits of images as words (N, G, Hp, Wp, w), whose padding is left as it is.
 
-    x: flat memory of (N, C, H, W) contiguous along W or C; image: origin and strides of x, H, W, channels
-    a group, rows above and columns to the left; scratch: a worker's own.
+    x: flat memory of keys (N, C, H, W) contiguous along W or C; low, span: see ``in_range``;
+    image: origin and strides of x, H, W, channels a group, rows above and columns to the left;
+    scratch: a worker's own.
     """
     groups, depth = words.shape[1], words.shape[4]
     h, w, channels = image[5], image[6], image[7]
@@ -38,44 +39,43 @@ def pack_image(x, threshold, strict, image, words, scratch):
             for word in range(depth):
                 at, count = start + word * 64 * image[2], min(64, channels - word * 64)
                 if by_plane:
-                    _pack_planes(x, at, image[2], count, m, threshold, strict, scratch[worker])
+                    _pack_planes(x, at, image[2], count, m, low, span, scratch[worker])
                 else:
-                    _pack_pixels(x, at, image[4], count, m, threshold, strict, scratch[worker])
+                    _pack_pixels(x, at, image[4], count, m, low, span, scratch[worker])
                 _place(scratch[worker], m, row * length + first, plane, image, words.shape, word, flat)
 
 
 @numba.njit
-def _pack_planes(x, start, plane, channels, m, threshold, strict, words):
-    """words[p] = the signs of x[start + c * plane + p], c < ``channels``, for p < m."""
+def _pack_planes(x, start, plane, channels, m, low, span, words):
+    """words[p] = the bits of x[start + c * plane + p], c < ``channels``, for p < m."""
     if m == BLOCK:
-        channel_bits(x, start, plane, channels, threshold, strict, 4, words, 0)
+        channel_bits(x, start, plane, channels, low, span, 4, words, 0)
     elif m >= PIXELS:
         for p in range(0, m, PIXELS):
             first = min(p, m - PIXELS)
-            channel_bits(x, start + first, plane, channels, threshold, strict, 1, words, first)
+            channel_bits(x, start + first, plane, channels, low, span, 1, words, first)
     else:
         for p in range(m):
-            words[p] = _pack_word(x, start + p, plane, channels, threshold, strict)
+            words[p] = _pack_word(x, start + p, plane, channels, low, span)
 
 
 @numba.njit
-def _pack_pixels(x, start, step, channels, m, threshold, strict, words):
-    """words[p] = the signs of x[start + p * step + c], c < ``channels``, for p < m."""
+def _pack_pixels(x, start, step, channels, m, low, span, words):
+    """words[p] = the bits of x[start + p * step + c], c < ``channels``, for p < m."""
     tail = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - channels)
     for p in range(m):
         at = start + p * step
         if at + 64 <= x.size:
-            words[p] = sign_bits(x, at, threshold, strict) & tail
+            words[p] = range_bits(x, at, low, span) & tail
         else:
-            words[p] = _pack_word(x, at, 1, channels, threshold, strict)
+            words[p] = _pack_word(x, at, 1, channels, low, span)
 
 
 @numba.njit
-def _pack_word(x, start, step, channels, threshold, strict):
+def _pack_word(x, start, step, channels, low, span):
     word = np.uint64(0)
     for c in range(channels):
-        v = x[start + c * step]
-        word |= np.uint64(v > threshold or (v == threshold and not strict)) << np.uint64(c)
+        word |= np.uint64(in_range(x[start + c * step], low, span)) << np.uint64(c)
     return word
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastconv._layer import Layer
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, aligned, flat_image, native, signed
+from fastconv.cpu._arrays import Array, aligned, flat_image, native, sign_keys
 from fastconv.cpu._images import pack_image
 from fastconv.cpu._plans import Kinds, remembered
 from fastconv.cpu._threads import SMALL, scratch
@@ -95,14 +95,14 @@ def padded_words(x: Array | PackedSigns, layer: Layer) -> Array:
         return words
     words = np.empty(shape, np.uint64) if unpadded else np.zeros(shape, np.uint64)
     if words.size:
-        image, strict = signed(x)
-        flat, origin, steps = flat_image(image, layer.source)
+        values, low, span = sign_keys(x)
+        flat, origin, steps = flat_image(values, layer.source)
         if 1 not in (steps[1], steps[3]):
-            flat, origin, steps = flat_image(native(image), layer.source)
+            flat, origin, steps = flat_image(native(values), layer.source)
         numbers = remembered(origin, *steps, h, w, channels, top, left)
-        serially = image.nbytes <= SMALL
+        serially = values.nbytes <= SMALL
         rows = scratch((BLOCK, np.uint64), serially=serially)
-        pack_image(flat, flat.dtype.type(0), strict, numbers, words, *rows, serially=serially)
+        pack_image(flat, low, span, numbers, words, *rows, serially=serially)
     return words
 
 

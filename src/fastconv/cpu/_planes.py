@@ -10,19 +10,21 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from fastconv.cpu._bit_vectors import in_range
 from fastconv.cpu._store import store_lines, store_pixels, stored_by_pixel, turn_over
 from fastconv.cpu._threads import parallel_kernel
-from fastconv.cpu._tiles import PIXELS, UNIT, sum_signs
+from fastconv.cpu._tiles import UNIT, sum_signs
+from fastconv.cpu._vector import PIXELS
 
 
 @parallel_kernel
-def multiply_planes(x, taps, places, shifts, image, shape, epilogue, strips, orders, scratch):
+def multiply_planes(x, low, span, taps, places, shifts, image, shape, epilogue, strips, orders, scratch):
     """y = sum of sign(x) * weight over each window.
 
-    x: flat memory of (N, C, H, W); taps (O, 1 + T): of each filter the number of its positive taps, those,
-    and the negative ones; places (T,): of each tap in the strip; shifts: the first column of each row of
-    neighbours; image: N, origin and strides of x, strict, pad_value; shape: see ``strip_shape``; strips,
-    orders, scratch: a worker's own.
+    x: flat memory of keys (N, C, H, W); low, span: see ``in_range``; taps (O, 1 + T): of each filter the
+    number of its positive taps, those, and the negative ones; places (T,): of each tap in the strip;
+    shifts: the first column of each row of neighbours; image: N, origin and strides of x, pad_value;
+    shape: see ``strip_plan``; strips, orders, scratch: a worker's own.
     """
     workers = strips.shape[0]
     units, down, across = -(-taps.shape[0] // UNIT), -(-shape[4] // shape[12]), -(-shape[5] // shape[13])
@@ -34,13 +36,15 @@ def multiply_planes(x, taps, places, shifts, image, shape, epilogue, strips, ord
             rest, row = divmod(rest, down)
             n, unit = divmod(rest, units)
             _sum_tile(
-                n, unit * UNIT, row * shape[12], column * shape[13], x, taps, places, shifts, image, shape,
-                epilogue, strips[worker], orders[worker], scratch[worker],
+                n, unit * UNIT, row * shape[12], column * shape[13], x, low, span, taps, places,
+                shifts, image, shape, epilogue, strips[worker], orders[worker], scratch[worker],
             )  # fmt: skip
 
 
 @numba.njit
-def _sum_tile(n, o, i, j, x, taps, places, shifts, image, shape, epilogue, strip, order, scratch):
+def _sum_tile(
+    n, o, i, j, x, low, span, taps, places, shifts, image, shape, epilogue, strip, order, scratch
+):  # fmt: skip
     """Filters o to o + 64 on the tile of the result whose corner is (i, j)."""
     channels, filters, height, width = shape[0], shape[1], shape[4], shape[5]
     m, columns, length = min(shape[12], height - i), min(shape[13], width - j), shape[14]
@@ -50,7 +54,7 @@ def _sum_tile(n, o, i, j, x, taps, places, shifts, image, shape, epilogue, strip
     for g in range(group, (o + count - 1) // filters + 1):
         for c in range(channels):
             at = ((g - group) * channels + c) * plane
-            _lay_out(x, n, g * channels + c, i, j, m, shifts, image, shape, strip[at : at + plane])
+            _lay_out(x, low, span, n, g * channels + c, i, j, m, shifts, image, shape, strip[at : at + plane])
     for k in range(count):
         at = ((o + k) // filters - group) * channels * plane
         for t in range(terms):
@@ -61,9 +65,9 @@ def _sum_tile(n, o, i, j, x, taps, places, shifts, image, shape, epilogue, strip
             size = min(length, columns - first)
             begin = r * shape[6] * shifts.size * shape[16] + first
             for k in range(count):
-                low, middle = k * terms, k * terms + taps[o + k, 0]
+                start, middle = k * terms, k * terms + taps[o + k, 0]
                 for p in range(0, size, UNIT):
-                    sum_signs(strip, begin + p, order, low, middle, low + terms, scratch, k * length + p)
+                    sum_signs(strip, begin + p, order, start, middle, start + terms, scratch, k * length + p)
             position = (i + r) * width + j + first
             if by_pixel:
                 pixels = scratch[-(-count // PIXELS) * PIXELS * length :]
@@ -74,7 +78,7 @@ def _sum_tile(n, o, i, j, x, taps, places, shifts, image, shape, epilogue, strip
 
 
 @numba.njit
-def _lay_out(x, n, c, i, j, m, shifts, image, shape, strip):
+def _lay_out(x, low, span, n, c, i, j, m, shifts, image, shape, strip):
     """The signs of channel c under the tile: rows (strip row, shift, column)."""
     start = image[1] + n * image[2] + c * image[3]
     band, pitch = shape[11], shape[16]
@@ -87,26 +91,21 @@ def _lay_out(x, n, c, i, j, m, shifts, image, shape, strip):
             hi = max(min((shape[3] - 1 - first) // shape[7] + 1, pitch), lo)
             if y < 0 or y >= shape[2]:
                 lo = hi = 0
-            line[:lo] = image[7]
-            line[hi:] = image[7]
+            line[:lo] = image[6]
+            line[hi:] = image[6]
             if hi > lo:
                 at = start + y * image[4] + (first + lo * shape[7]) * image[5]
-                _write_signs(x, at, shape[7] * image[5], image[6], line[lo:hi])
+                _write_signs(x, at, shape[7] * image[5], low, span, line[lo:hi])
 
 
 @numba.njit
-def _write_signs(x, first, step, strict, line):
+def _write_signs(x, first, step, low, span, line):
     """line[k] = sign of x[first + k * step]."""
     plus, minus = np.int8(1), np.int8(-1)
     if step == 1:
         row = x[first : first + line.size]
-        if strict:
-            for k in range(line.size):
-                line[k] = plus if row[k] > 0 else minus
-        else:
-            for k in range(line.size):
-                line[k] = plus if row[k] >= 0 else minus
+        for k in range(line.size):
+            line[k] = plus if in_range(row[k], low, span) else minus
     else:
         for k in range(line.size):
-            v = x[first + k * step]
-            line[k] = plus if v > 0 or (v == 0 and not strict) else minus
+            line[k] = plus if in_range(x[first + k * step], low, span) else minus

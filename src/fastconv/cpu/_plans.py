@@ -14,8 +14,8 @@ import numpy as np
 from fastconv._arguments import Pair, Window
 from fastconv.cpu._arrays import Array, native
 from fastconv.cpu._binary import PIXEL_BLOCK
-from fastconv.cpu._tiles import PIXELS, TILE_PIXELS, UNIT
-from fastconv.cpu._vector import LANES
+from fastconv.cpu._tiles import TILE_PIXELS, UNIT
+from fastconv.cpu._vector import LANES, PIXELS
 
 REMEMBERED = 256
 """Geometries kept: more than the layers of a network; about 10 KiB each."""

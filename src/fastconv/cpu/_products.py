@@ -10,7 +10,7 @@ import numpy as np
 from fastconv._arguments import ImageLayout, Window
 from fastconv._epilogue import Epilogue
 from fastconv._layer import Layer
-from fastconv.cpu._arrays import Array, flat_image, native, signed
+from fastconv.cpu._arrays import Array, flat_image, native, sign_keys
 from fastconv.cpu._binary import PIXEL_BLOCK, multiply_words
 from fastconv.cpu._images import window_means
 from fastconv.cpu._operands import edge_totals, tap_order
@@ -73,7 +73,7 @@ def multiply(
 
 def multiply_image(image: Array, filters: PackedFilters, layer: Layer, store: tuple[Any, ...]) -> None:
     """The same from ``image`` itself, lanes running over pixels."""
-    values, strict = signed(image)
+    values, low, span = sign_keys(image)
     flat, origin, steps = flat_image(values, layer.source)
     n, channels, groups, geometry = layer.images, layer.channels, layer.groups, layer.geometry
     small = n * geometry.positions * layer.filters * channels * geometry.taps <= SMALL_SUMS
@@ -82,10 +82,12 @@ def multiply_image(image: Array, filters: PackedFilters, layer: Layer, store: tu
     rows = (plan.strip, np.int8), (plan.order, np.int64), (plan.sums, np.int32)
     multiply_planes(
         flat,
+        low,
+        span,
         filters.derived("order", lambda: tap_order(filters)),
         plan.places,
         plan.shifts,
-        remembered(n, origin, *steps, strict, layer.pad_value),
+        remembered(n, origin, *steps, layer.pad_value),
         plan.shape,
         store,
         *scratch(*rows, serially=small),

@@ -16,7 +16,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from fastconv.cpu._tiles import PIXELS, UNIT, threshold_word, transpose_block
+from fastconv.cpu._tiles import UNIT, threshold_word, transpose_block
+from fastconv.cpu._vector import PIXELS
 
 INTEGERS, SCALED, SIGNS = 0, 1, 2
 """What an epilogue stores: y; scale * y + bias; the bits of y >= tau."""

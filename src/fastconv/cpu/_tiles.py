@@ -9,25 +9,23 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from fastconv.cpu._vector import (
     LANES,
+    PIXELS,
     _address,
-    _at_least,
     _i32,
     _i64,
     _length,
+    _literal,
     _load,
     _popcount,
+    _prefetch,
     _splat,
     _store,
 )
-
-PIXELS = 16
-"""Pixels per vector in :func:`channel_bits` and side of the blocks of :func:`transpose_block`."""
 
 UNIT = 64
 """Filters whose signs make one word, and pixels of :func:`sum_signs`."""
@@ -37,12 +35,6 @@ _LARGE_REGISTERS = "+avx512f" in cpu_target.target_context.codegen().magic_tuple
 TILE_PIXELS, TILE_VECTORS = (6, 4) if _LARGE_REGISTERS else (4, 1)
 """Pixels and vectors of filters per tile. 6 x 4 counters, 4 vectors of filters and 1 pixel fit the 32
 registers of 64 bytes of AVX-512; 4 x 1 leave half of 16 registers of 32 bytes to the counting."""
-
-
-def _literal(value: Any, name: str) -> int:
-    if not isinstance(value, types.IntegerLiteral):
-        raise TypingError(f"{name} must be a literal")
-    return int(value.literal_value)
 
 
 @intrinsic(prefer_literal=True)
@@ -160,11 +152,7 @@ def prefetch_to_write(typing: Any, x: Any, index: Any) -> Any:
     """Ask for the line of the cache that holds x[index], which is going to be written."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, _i32, _i32, _i32])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        pointer = builder.bitcast(_address(context, builder, x, *args), byte)
-        builder.call(prefetch, [pointer, _i32(1), _i32(3), _i32(1)])
+        _prefetch(builder, _address(context, builder, x, *args), to_write=True)
         return context.get_dummy_value()
 
     return types.void(x, types.intp), generate
@@ -243,47 +231,3 @@ def sum_signs(
 
     index = types.intp
     return types.void(x, index, offsets, index, index, index, y, index), generate
-
-
-@intrinsic(prefer_literal=True)
-def channel_bits(
-    typing: Any,
-    x: Any,
-    start: Any,
-    plane: Any,
-    count: Any,
-    threshold: Any,
-    strict: Any,
-    vectors: Any,
-    words: Any,
-    target: Any,
-) -> Any:
-    """Pack across planes: words[target + p] = the word whose bit c < ``count`` is
-    x[start + c * plane + p] >= threshold (> if strict), for each pixel p < 16 * ``vectors``, a literal."""
-    columns = _literal(vectors, "vectors")
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, begin, step, channels, bound, exclusive, _, packed, at = args
-        kind = ir.VectorType(_i64, PIXELS)
-        zero, one = ir.Constant(kind, None), _splat(builder, _i64(1), PIXELS)
-        bits = [cgutils.alloca_once_value(builder, zero) for _ in range(columns)]
-        mask = cgutils.alloca_once_value(builder, one)
-        builder.store(one, mask)
-        for word in bits:
-            builder.store(zero, word)
-        with cgutils.for_range(builder, channels, intp=_i64) as loop:
-            row = builder.add(begin, builder.mul(loop.index, step))
-            bit = builder.load(mask)
-            builder.store(builder.add(bit, bit), mask)
-            for q, word in enumerate(bits):
-                pixels = _load(context, builder, x, source, builder.add(row, _i64(q * PIXELS)), PIXELS)
-                ones = _at_least(builder, x.dtype, pixels, bound, exclusive)
-                old = builder.load(word)
-                builder.store(builder.select(ones, builder.or_(old, bit), old), word)
-        for q, word in enumerate(bits):
-            _store(context, builder, words, packed, builder.add(at, _i64(q * PIXELS)), builder.load(word))
-        return context.get_dummy_value()
-
-    index = types.intp
-    signature = types.void(x, index, index, index, x.dtype, types.boolean, vectors, words, index)
-    return signature, generate

@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core.errors import TypingError
 
 LANES = 8
 """64-bit words in 512 bits."""
@@ -22,16 +22,14 @@ BLOCK = 64
 _i1, _i8, _i32, _i64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 
 
-@intrinsic
-def sign_bits(typing: Any, x: Any, start: Any, threshold: Any, strict: Any) -> Any:
-    """One word: bit i is x[start + i] >= threshold (> if strict), for i < 64."""
+PIXELS = 16
+"""Pixels per vector of :func:`channel_bits` and side of the blocks of :func:`transpose_block`."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, index, bound, exclusive = args
-        vector = _load(context, builder, x, source, index, BLOCK)
-        return builder.bitcast(_at_least(builder, x.dtype, vector, bound, exclusive), _i64)
 
-    return types.uint64(x, types.intp, x.dtype, types.boolean), generate
+def _literal(value: Any, name: str) -> int:
+    if not isinstance(value, types.IntegerLiteral):
+        raise TypingError(f"{name} must be a literal")
+    return int(value.literal_value)
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
@@ -66,15 +64,12 @@ def _splat(builder: Any, value: Any, lanes: int) -> Any:
     return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_i32, lanes), None))
 
 
-def _at_least(builder: Any, dtype: Any, vector: Any, threshold: Any, strict: Any) -> Any:
-    """Lanes where the vector is >= threshold, or > if strict; a NaN is neither."""
-    bound = _splat(builder, threshold, vector.type.count)
-    if isinstance(dtype, types.Float):
-        compare = builder.fcmp_ordered
-    else:
-        compare = builder.icmp_signed if dtype.signed else builder.icmp_unsigned
-    exclusive = _splat(builder, strict, vector.type.count)
-    return builder.select(exclusive, compare(">", vector, bound), compare(">=", vector, bound))
+def _prefetch(builder: Any, pointer: Any, *, to_write: bool = False) -> None:
+    """Ask for the line of the nearest cache that holds what ``pointer`` points to."""
+    byte = _i8.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, _i32, _i32, _i32])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    builder.call(prefetch, [builder.bitcast(pointer, byte), _i32(int(to_write)), _i32(3), _i32(1)])
 
 
 def _popcount(builder: Any, vector: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from fastconv.cpu._arrays import Array, blocks, computable, deliver, native, readable, result
+from fastconv.cpu._arrays import Array, blocks, deliver, key_type, native, readable, result
 from fastconv.cpu._bit_vectors import in_range, range_bits, reverse64, unpack_block
 from fastconv.cpu._counting import COPIED, fill_counts, sum_ones
 from fastconv.cpu._distances import fill_distances
@@ -89,24 +89,24 @@ def _pack(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> No
         accepted = _accepted(dtype, threshold, strict)
     elif np.ndim(threshold) == 0 and _pack_turned(x, axis, threshold, strict, words):
         return
-    if accepted is None or (inner > 1 and dtype not in (np.float32, np.float64, np.int8, np.uint8, np.bool_)):
+    if accepted is None:
         _pack_masks(x, axis, threshold, strict, words)
         return
     low, top = accepted
     serially = x.nbytes <= SMALL
     if low > top:
         words[...] = 0
-    elif inner == 1:
-        keys, bounds = _keys(native(x), low, top - low)
+        return
+    kind = key_type(dtype)
+    keys = native(x).view(kind)
+    bounds = np.array([low % 2 ** (8 * dtype.itemsize), top - low], f"u{dtype.itemsize}").view(kind)
+    if inner == 1:
         _pack_rows(keys.reshape(-1, n), *bounds, words.reshape(-1), serially=serially)
     else:
-        planes = computable(x).reshape(-1, n, inner)
-        floating = dtype.kind == "f"
-        bound = planes.dtype.type(threshold if floating else low)
         image = np.array([0, n * inner, inner, inner, 1, 1, inner, n, 0, 0])
-        pixels = words.reshape(len(planes), 1, 1, inner, -1)
+        pixels = words.reshape(prod(x.shape[:axis]), 1, 1, inner, -1)
         rows = scratch((BLOCK, np.uint64), serially=serially)
-        pack_image(planes.reshape(-1), bound, strict and floating, image, pixels, *rows, serially=serially)
+        pack_image(keys.reshape(-1), *bounds, image, pixels, *rows, serially=serially)
 
 
 def _pack_turned(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> bool:
@@ -145,14 +145,6 @@ def _accepted(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, 
         else:
             number = floor(number) if strict else ceil(number)
     return max(number + strict, limits.min), limits.max
-
-
-def _keys(x: Array, low: int, span: int) -> tuple[Array, Array]:
-    """``x`` and the bounds of a range as :func:`in_range` takes them."""
-    bits = 8 * x.dtype.itemsize
-    kind = f"{'i' if x.dtype.kind == 'f' else 'u'}{x.dtype.itemsize}"
-    bounds = np.array([low % 2**bits, span], f"u{x.dtype.itemsize}")
-    return x.view(kind), bounds.view(kind)
 
 
 def _pack_masks(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> None:
