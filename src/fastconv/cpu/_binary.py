@@ -19,6 +19,25 @@ take 15 KiB."""
 
 
 @parallel_kernel
+def lay_tiles(words, tiles):
+    """tiles (G, blocks, depth, 8) = words (G, O, depth) with 8 filters side by side, 0 for those missing."""
+    groups, filters, depth = words.shape
+    blocks = tiles.shape[1]
+    for index in numba.prange(groups * blocks):
+        g, block = divmod(np.int64(index), blocks)
+        first = block * LANES
+        tile, rows = tiles[g, block], words[g, first : first + LANES]
+        if filters - first >= LANES:
+            for d in range(depth):
+                for k in range(LANES):
+                    tile[d, k] = rows[k, d]
+        else:
+            for d in range(depth):
+                for k in range(LANES):
+                    tile[d, k] = rows[k, d] if first + k < filters else np.uint64(0)
+
+
+@parallel_kernel
 def multiply_words(words, tiles, offsets, problem, edges, totals, epilogue, starts, scratch):
     """y = totals - 2 * (bits in which each window differs from each filter), stored by the epilogue.
 

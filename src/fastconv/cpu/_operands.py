@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastconv._layer import Layer
 from fastconv.cpu import bits
 from fastconv.cpu._arrays import Array, aligned, flat_image, native, sign_keys
+from fastconv.cpu._binary import lay_tiles
 from fastconv.cpu._images import pack_image
 from fastconv.cpu._plans import Kinds, remembered
 from fastconv.cpu._threads import SMALL, scratch
@@ -19,13 +20,9 @@ from fastconv.packed import PackedFilters, PackedSigns
 
 def filter_tiles(words: Array, groups: int) -> Array:
     """Filters (O, kh, kw, w) as blocks of 8 side by side: (groups, blocks, kh * kw * w, 8), flat."""
-    o = words.shape[0] // groups
-    depth = prod(words.shape[1:])
-    blocks = -(-o // LANES)
-    padded = np.zeros((groups, blocks * LANES, depth), np.uint64)
-    padded[:, :o] = words.reshape(groups, o, depth)
-    tiles = aligned((groups, blocks, depth, LANES), np.uint64)
-    tiles[:] = padded.reshape(groups, blocks, LANES, depth).swapaxes(2, 3)
+    o, depth = words.shape[0] // groups, prod(words.shape[1:])
+    tiles = aligned((groups, -(-o // LANES), depth, LANES), np.uint64)
+    lay_tiles(native(words).reshape(groups, o, depth), tiles, serially=words.nbytes <= SMALL)
     return native(tiles).reshape(-1)
 
 
