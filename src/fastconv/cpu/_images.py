@@ -94,24 +94,24 @@ def _place(block, m, first, plane, image, shape, word, words):
 
 
 @parallel_kernel
-def window_means(x, steps, shape, kernel, stride, dilation, before, scratch, out):
+def window_means(x, steps, shape, kernel, stride, dilation, before, columns, scratch, out):
     """out (N, G, Ho, Wo) = mean of abs(x) under each window and all channels of the group.
 
-    x: flat memory of (N, C, H, W), steps: its origin and strides; shape: N, C, G, H, W. Sums are kept
-    in float64, columns first.
+    x: flat memory of (N, C, H, W), steps: its origin and strides; shape: N, C, G, H, W; columns, scratch: a
+    worker's own, of the dtype to sum in: columns of windows first, then those side by side.
     """
     channels, h, w = shape[1] // shape[2], shape[3], shape[4]
-    n, groups, height, _ = out.shape
+    n, groups, height, width = out.shape
     workers = scratch.shape[0]
     total = n * groups * height
     terms = channels * kernel[0] * kernel[1]
     for index in numba.prange(workers):
         worker = np.int64(index)
-        sums = scratch[worker, :w]
+        sums, totals = columns[worker, :w], scratch[worker, :width]
         for task in range(total * worker // workers, total * (worker + 1) // workers):
             plane, i = divmod(task, height)
             image, g = divmod(plane, groups)
-            sums[:] = 0.0
+            sums[:] = 0
             for a in range(kernel[0]):
                 row = i * stride[0] + a * dilation[0] - before[0]
                 if row < 0 or row >= h:
@@ -119,7 +119,12 @@ def window_means(x, steps, shape, kernel, stride, dilation, before, scratch, out
                 start = steps[0] + image * steps[1] + g * channels * steps[2] + row * steps[3]
                 for c in range(channels):
                     _add_magnitudes(x, start + c * steps[2], steps[4], sums)
-            _box_line(sums, kernel[1], stride[1], dilation[1], before[1], max(terms, 1), out[image, g, i])
+            totals[:] = 0
+            for b in range(kernel[1]):
+                _add_columns(sums, b * dilation[1] - before[1], stride[1], totals)
+            line, share = out[image, g, i], totals.dtype.type(1 / max(terms, 1))
+            for k in range(line.size):
+                line[k] = totals[k] * share
 
 
 @numba.njit
@@ -128,30 +133,24 @@ def _add_magnitudes(x, first, step, sums):
     if step == 1:
         row = x[first : first + sums.size]
         for k in range(sums.size):
-            sums[k] += abs(np.float64(row[k]))
+            sums[k] += abs(sums.dtype.type(row[k]))
     else:
         for k in range(sums.size):
-            sums[k] += abs(np.float64(x[first + k * step]))
+            sums[k] += abs(sums.dtype.type(x[first + k * step]))
 
 
 @numba.njit
-def _box_line(sums, taps, stride, dilation, before, terms, line):
-    """line[j] = the sum of ``taps`` of ``sums`` from j * stride - before on, divided by terms."""
-    totals = np.zeros(line.size)
-    for b in range(taps):
-        column = b * dilation - before
-        lo = min(max(-(column // stride), 0), line.size)
-        hi = max(min((sums.size - 1 - column) // stride + 1, line.size), lo)
-        if stride == 1:
-            source, target = sums[column + lo : column + hi], totals[lo:hi]
-            for k in range(target.size):
-                target[k] += source[k]
-        else:
-            for k in range(lo, hi):
-                totals[k] += sums[k * stride + column]
-    share = 1 / terms
-    for k in range(line.size):
-        line[k] = totals[k] * share
+def _add_columns(sums, column, stride, totals):
+    """totals[j] += sums[column + j * stride], where there is such a column."""
+    lo = min(max(-(column // stride), 0), totals.size)
+    hi = max(min((sums.size - 1 - column) // stride + 1, totals.size), lo)
+    if stride == 1:
+        source, target = sums[column + lo : column + hi], totals[lo:hi]
+        for k in range(target.size):
+            target[k] += source[k]
+    else:
+        for k in range(lo, hi):
+            totals[k] += sums[k * stride + column]
 
 
 @parallel_kernel

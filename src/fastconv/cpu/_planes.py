@@ -65,9 +65,14 @@ def _sum_tile(
             size = min(length, columns - first)
             begin = r * shape[6] * shifts.size * shape[16] + first
             for k in range(count):
-                start, middle = k * terms, k * terms + taps[o + k, 0]
-                for p in range(0, size, UNIT):
-                    sum_signs(strip, begin + p, order, start, middle, start + terms, scratch, k * length + p)
+                start, middle, end = k * terms, k * terms + taps[o + k, 0], (k + 1) * terms
+                p = 0
+                while p + 3 * UNIT < size:
+                    sum_signs(strip, begin + p, order, start, middle, end, 4, scratch, k * length + p)
+                    p += 4 * UNIT
+                while p < size:
+                    sum_signs(strip, begin + p, order, start, middle, end, 1, scratch, k * length + p)
+                    p += UNIT
             position = (i + r) * width + j + first
             if by_pixel:
                 pixels = scratch[-(-count // PIXELS) * PIXELS * length :]

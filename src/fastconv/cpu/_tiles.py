@@ -197,37 +197,62 @@ def threshold_word(typing: Any, y: Any, start: Any, tau: Any, flip: Any, first: 
     return types.uint64(y, types.intp, tau, flip, types.intp), generate
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def sum_signs(
-    typing: Any, x: Any, start: Any, offsets: Any, first: Any, positive: Any, end: Any, y: Any, target: Any
+    typing: Any,
+    x: Any,
+    start: Any,
+    offsets: Any,
+    first: Any,
+    positive: Any,
+    end: Any,
+    units: Any,
+    y: Any,
+    target: Any,
 ) -> Any:
     """y[target + k] = sum of x[start + offset + k] over offsets[first:positive], less the same over
-    offsets[positive:end], for k < 64; x holds int8 of -1, 0 and 1, y int32."""
+    offsets[positive:end], for k < 64 * ``units``, a literal; x holds int8 of -1, 0 and 1, y int32."""
+    columns = _literal(units, "units")
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, origin, shifts, begin, middle, stop, sums, at = args
+        source, origin, shifts, begin, middle, stop, _, sums, at = args
         narrow, wide = ir.VectorType(ir.IntType(8), UNIT), ir.VectorType(_i32, UNIT)
-        total = cgutils.alloca_once_value(builder, ir.Constant(wide, None))
-        builder.store(ir.Constant(wide, None), total)
-        partial = cgutils.alloca_once_value(builder, ir.Constant(narrow, None))
+        zeros = [ir.Constant(kind, None) for kind in (narrow, wide)]
+        partials, totals = (
+            [cgutils.alloca_once_value(builder, zero) for _ in range(columns)] for zero in zeros
+        )
+        for total in totals:
+            builder.store(zeros[1], total)
+
+        def smaller(a: Any, b: Any) -> Any:
+            return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+        def add_taps(low: Any, high: Any, combine: Any) -> None:
+            with cgutils.for_range(builder, builder.sub(high, low), intp=_i64) as taps:
+                place = _address(context, builder, offsets, shifts, builder.add(low, taps.index))
+                line = builder.add(origin, builder.load(place))
+                for q, partial in enumerate(partials):
+                    signs = _load(context, builder, x, source, builder.add(line, _i64(q * UNIT)), UNIT)
+                    builder.store(combine(builder.load(partial), signs), partial)
+
         longest = _i64(127)  # terms that an int8 surely holds
-        for left, right, combine in ((begin, middle, builder.add), (middle, stop, builder.sub)):
-            count = builder.sub(right, left)
-            pieces = builder.sdiv(builder.add(count, _i64(126)), longest)
-            with cgutils.for_range(builder, pieces, intp=_i64) as piece:
-                builder.store(ir.Constant(narrow, None), partial)
-                low = builder.add(left, builder.mul(piece.index, longest))
-                rest = builder.sub(right, low)
-                part = builder.select(builder.icmp_signed("<", rest, longest), rest, longest)
-                with cgutils.for_range(builder, part, intp=_i64) as taps:
-                    tap = builder.load(
-                        _address(context, builder, offsets, shifts, builder.add(low, taps.index))
-                    )
-                    signs = _load(context, builder, x, source, builder.add(origin, tap), UNIT)
-                    builder.store(builder.add(builder.load(partial), signs), partial)
-                builder.store(combine(builder.load(total), builder.sext(builder.load(partial), wide)), total)
-        _store(context, builder, y, sums, at, builder.load(total))
+        pieces = builder.sdiv(builder.add(builder.sub(stop, begin), _i64(126)), longest)
+        with cgutils.for_range(builder, pieces, intp=_i64) as piece:
+            for partial in partials:
+                builder.store(zeros[0], partial)
+            low = builder.add(begin, builder.mul(piece.index, longest))
+            high = smaller(builder.add(low, longest), stop)
+            between = smaller(middle, high)
+            between = builder.select(builder.icmp_signed("<", between, low), low, between)
+            add_taps(low, between, builder.add)
+            add_taps(between, high, builder.sub)
+            for partial, total in zip(partials, totals, strict=True):
+                builder.store(
+                    builder.add(builder.load(total), builder.sext(builder.load(partial), wide)), total
+                )
+        for q, total in enumerate(totals):
+            _store(context, builder, y, sums, builder.add(at, _i64(q * UNIT)), builder.load(total))
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(x, index, offsets, index, index, index, y, index), generate
+    return types.void(x, index, offsets, index, index, index, units, y, index), generate
