@@ -10,6 +10,7 @@ from scipy import signal
 
 import fastconv
 from fastconv import conv2d, convolve2d, correlate2d, reference
+from fastconv.cpu import _filter
 from strategies import (
     COMPLEX,
     FLOATS,
@@ -156,7 +157,8 @@ def test_mixed_dtypes_promote_as_in_numpy(backend, data, dtypes):
 
 @pytest.mark.parametrize("method", ["direct", "fft", "auto"])
 @pytest.mark.parametrize(
-    ("image", "kernel"), [((300, 5000), (3, 4)), ((130, 700), (31, 31)), ((40, 40), (90, 35))]
+    ("image", "kernel"),
+    [((300, 5000), (3, 4)), ((130, 700), (31, 31)), ((90, 900), (5, 150)), ((40, 40), (90, 35))],
 )
 def test_images_of_several_tiles_equal_scipy(backend, image, kernel, method):
     x, w = values(1, image, "f4"), values(2, kernel, "f4")
@@ -186,6 +188,19 @@ def test_tiles_of_every_dtype_equal_reference(backend, dtype, shape, rank):
     actual = convolve2d(backend.asarray(x), backend.asarray(w), "same", "wrap")
     expected = reference.convolve2d(x, w, "same", "wrap")
     assert_close(backend.asnumpy(actual), expected, magnitude("convolve2d", x, w, "same", "wrap"), w.size)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "c8", "c16"])
+@pytest.mark.parametrize("width", [160, 672, 677])
+@pytest.mark.parametrize("boundary", ["fill", "symm"])
+def test_results_written_past_the_caches_equal_reference(monkeypatch, dtype, width, boundary):
+    monkeypatch.setattr(_filter, "LARGE", 0)
+    x, w = values(1, (2, 70, width), dtype), values(2, (3, 5), dtype)
+    expected = reference.correlate2d(x, w, "same", boundary)
+    for start in range(4):  # where in a cache line results begin
+        out = np.zeros(x.size + 8, x.dtype)[start : start + x.size].reshape(x.shape)
+        correlate2d(x, w, "same", boundary, out=out)
+        assert_close(out.copy(), expected, magnitude("correlate2d", x, w, "same", boundary), w.size)
 
 
 @st.composite

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 
 from fastconv._arguments import Filter, Pair
 from fastconv.cpu._arrays import Array, batch_index, computable, stacked
-from fastconv.cpu._border import inside, pad
-from fastconv.cpu._stencil import MOST_ROWS, VECTOR_BYTES, correlate_strip, vectors
+from fastconv.cpu._border import filter_tile, sweep
+from fastconv.cpu._stencil import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, vectors
 from fastconv.cpu._threads import parallel_kernel, scratch, threads
+from fastconv.cpu._vector import fence
 
 TILE_COLUMNS = 1024
-"""Output columns per tile."""
+"""Output columns of a tile that has to be copied, or is filtered in two passes: it stays in the L2 cache."""
+
+DIRECT_COLUMNS = 4096
+"""Output columns of a tile that is read where it lies: the edges of a tile take longer than the rest."""
 
 ROWS_PER_PASS = 11
 """Output rows of a tile for each row of the kernel that a pass has in flight: a strip starts and ends with
@@ -31,6 +35,14 @@ IMAGES_PER_THREAD = 8
 
 TILE_BYTES = 256 * 1024
 """Bytes of padded image per tile where a tile has to be copied."""
+
+LARGE = 2**25
+"""Bytes of a result that leaves all caches before anybody reads it. It is written past them, and tiles get
+fewer rows: each is a memory page of its own. 4096 x 4096, 3 x 3 taps: 5.6 ms into the caches, 3.4 past them;
+7 x 7 taps: 15.2 ms, 11.5 past the caches, 7.6 with fewer rows as well. 2048 x 2048: no difference."""
+
+LARGE_ROWS = 32
+"""Output rows of a tile of a large result."""
 
 EXACT_CHAIN = 56
 """Products that may be added up one after the other."""
@@ -75,20 +87,29 @@ def _frame(
     itemsize: int,
     rows: int,
     direct: bool,
+    whole: bool,
+    large: bool,
+    stream: bool,
     pieces: int,
 ) -> tuple[NDArray[np.int64], int]:
-    """The numbers that a kernel needs, and the pixels of scratch. Each image is cut into a multiple of
-    ``pieces`` tiles."""
+    """The numbers that a kernel needs, and the pixels of scratch: of ``whole`` tiles, or else, if they are
+    read ``direct``ly, of their edges. A ``large`` result is written past the caches, if ``stream``. Each
+    image is cut into a multiple of ``pieces`` tiles."""
     (height, width), (kh, kw) = size, kernel
-    columns = min(width, TILE_COLUMNS)
+    across = max(1, round(width / (TILE_COLUMNS if whole else DIRECT_COLUMNS)))
+    columns = min(width, -(-width // (16 * across)) * 16)
     pitch = max(columns, VECTOR_BYTES // itemsize) + kw - 1
-    most = ROWS_PER_PASS * rows
+    most = min(ROWS_PER_PASS * rows, LARGE_ROWS if large else height)
     if not direct:
         most = min(most, max(TILE_BYTES // (pitch * itemsize) - kh + 1, kh, 8))
     down = -(-height // (most * pieces)) * pieces
     tile_rows = -(-height // down)
-    frame = (*before, BOUNDARIES.index(boundary), int(direct), tile_rows, columns)
-    return _constant(frame), (tile_rows + kh - 1) * pitch
+    frame = (*before, BOUNDARIES.index(boundary), int(direct), tile_rows, columns, int(large and stream))
+    if whole:
+        return _constant(frame), (tile_rows + kh - 1) * pitch
+    # what filter_tile may copy: rows outside the image, or both edges, and less than a strip between them
+    above, beside = min(tile_rows, 2 * kh), min(pitch, 4 * MOST_VECTORS * VECTOR_BYTES // itemsize + 3 * kw)
+    return _constant(frame), max((above + kh - 1) * pitch, (tile_rows + kh - 1) * beside)
 
 
 @lru_cache(maxsize=64)
@@ -110,9 +131,11 @@ def filter_directly(
     passes = _passes(kh, kw, parts, inexact)
     serially = sums.size * (kh * kw if factors is None else kh + kw) <= SERIAL_PRODUCTS
     many = serially or prod(plan.batch) >= IMAGES_PER_THREAD * threads()
+    direct = pixels.dtype == work
     frame, length = _frame(
         plan.size, (kh, kw), plan.before, plan.boundary, work.itemsize, min(kh, MOST_ROWS // parts),
-        pixels.dtype == work, 1 if many else threads(),  # as many tiles for every thread
+        direct, not direct or factors is not None, sums.nbytes >= LARGE,
+        len(passes) == 1 and sums.dtype == work, 1 if many else threads(),  # as many tiles for every thread
     )  # fmt: skip
     batch = _batch(image.shape[:-2], kernel.shape[:-2], plan.batch)
     fill = np.array([plan.fillvalue], work)
@@ -140,15 +163,17 @@ def _correlate(images, taps, batch, frame, passes, fill, strips, out):
     out (B, Ho, Wo). strips: a worker's scratch."""
     workers = strips.shape[0]
     width = out.shape[2]
+    stream = frame[6] == 1 and _evenly_aligned(out)
     tasks = _tasks(out, frame)
     for index in numba.prange(workers):
         worker = np.int64(index)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
             b, i, j, m, n = _task(task, out, frame)
-            _filter_tile(
+            filter_tile(
                 images[batch[b, 0]], taps[batch[b, 1]], passes, frame, fill, strips[worker],
-                i, j, m, n, out[b].reshape(-1), i * width + j, width,
+                i, j, m, n, out[b].reshape(-1), i * width + j, width, stream,
             )  # fmt: skip
+        fence()
 
 
 @parallel_kernel
@@ -168,12 +193,16 @@ def _correlate_factors(
             b, i, j, m, n = _task(task, out, frame)
             image, kernel = images[batch[b, 0]], batch[b, 1]
             target, at = out[b].reshape(-1), i * width + j
-            _filter_tile(
-                image, rows[kernel], row_passes, frame, fill, strip, i, j, m + kh - 1, n, between, 0, n
-            )
-            _sweep(np.int64(between.ctypes.data), n, columns[kernel], column_passes, target, at, width, m, n)
+            filter_tile(
+                image, rows[kernel], row_passes, frame, fill, strip, i, j, m + kh - 1, n, between, 0, n,
+                False,
+            )  # fmt: skip
+            source = np.int64(between.ctypes.data)
+            sweep(source, n, columns[kernel], column_passes, target, at, width, m, n, False)
             if careful and not _finite(target, at, width, m, n):
-                _filter_tile(image, taps[kernel], passes, frame, fill, strip, i, j, m, n, target, at, width)
+                filter_tile(
+                    image, taps[kernel], passes, frame, fill, strip, i, j, m, n, target, at, width, False
+                )
 
 
 @numba.njit
@@ -193,6 +222,13 @@ def _task(task, out, frame):
 
 
 @numba.njit
+def _evenly_aligned(out):
+    """Whether the rows of ``out`` (B, Ho, Wo) are whole vectors, and vectors can begin at multiples of their
+    size."""
+    return out.shape[2] * out.itemsize % VECTOR_BYTES == 0 and out.ctypes.data % out.itemsize == 0
+
+
+@numba.njit
 def _finite(x, at, pitch, m, n):
     """Whether x[at + i * pitch + j] is finite for all i < m, j < n."""
     strange = 0
@@ -201,83 +237,3 @@ def _finite(x, at, pitch, m, n):
         for j in range(n):
             strange += row[j] - row[j] != 0
     return strange == 0
-
-
-@numba.njit
-def _filter_tile(image, taps, passes, frame, fill, strip, i, j, m, n, out, target, pitch):
-    """out[target + r * pitch + c] = the result at (i + r, j + c), r < m, c < n.
-
-    Where the kernel fits into the image, straight from there; the rest from a padded copy.
-    """
-    height, width = image.shape
-    kw, kh = taps.shape
-    before, boundary = (frame[0], frame[1]), frame[2]
-    top, bottom = inside(i, m, before[0], height - kh + 1)
-    left, right = inside(j, n, before[1], width - kw + 1)
-    if frame[3] == 0 or bottom <= top or right - left < VECTOR_BYTES // taps.itemsize:
-        top = bottom = m
-        left = right = 0
-    for r0, r1, c0, c1 in (
-        (0, top, 0, n),
-        (bottom, m, 0, n),
-        (top, bottom, 0, left),
-        (top, bottom, right, n),
-    ):
-        if r1 > r0 and c1 > c0:
-            across = max(c1 - c0, VECTOR_BYTES // taps.itemsize) + kw - 1
-            pad(
-                image,
-                i + r0 - before[0],
-                j + c0 - before[1],
-                r1 - r0 + kh - 1,
-                c1 - c0 + kw - 1,
-                boundary,
-                fill[0],
-                strip,
-                across,
-            )
-            _sweep(
-                np.int64(strip.ctypes.data),
-                across,
-                taps,
-                passes,
-                out,
-                target + r0 * pitch + c0,
-                pitch,
-                r1 - r0,
-                c1 - c0,
-            )
-    if bottom > top:
-        start = (i + top - before[0]) * width + j + left - before[1]
-        _sweep(
-            np.int64(image.ctypes.data) + start * image.itemsize,
-            width,
-            taps,
-            passes,
-            out,
-            target + top * pitch + left,
-            pitch,
-            bottom - top,
-            right - left,
-        )
-
-
-@numba.njit
-def _sweep(source, pitch, taps, passes, out, target, out_pitch, m, n):
-    """Correlate m x n results from the pixels at the address ``source``, strip by strip."""
-    kh = taps.shape[1]
-    lanes = VECTOR_BYTES // taps.itemsize
-    flat = taps.reshape(-1)
-    wide = passes[0, 4]
-    j = 0
-    while j < n:
-        columns = wide if n >= wide * lanes and 2 * (n - j) > wide * lanes else 1
-        j = max(0, min(j, n - columns * lanes))
-        for k in range(passes.shape[0]):
-            a, rows, b, width = passes[k, 0], passes[k, 1], passes[k, 2], passes[k, 3]
-            at = source + (a * pitch + b + j) * taps.itemsize
-            correlate_strip(
-                at, pitch, flat, b * kh + a, kh, width, rows, columns,
-                out, target + j, out_pitch, m, min(lanes, n), k > 0,
-            )  # fmt: skip
-        j += columns * lanes

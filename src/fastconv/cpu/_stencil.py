@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -9,7 +11,7 @@ from numba.core import cgutils, config, types
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
-from fastconv.cpu._vector import _multiply_add, _splat
+from fastconv.cpu._vector import _multiply_add, _prefetch, _splat
 
 WIDE = "+avx512f" in (config.CPU_FEATURES or ("" if config.CPU_NAME else get_host_cpu_features()))
 """Whether there are 32 registers of 64 bytes; if not, 16 of 32 bytes are assumed."""
@@ -61,6 +63,7 @@ def correlate_strip(
     height: Any,
     kept: Any,
     add: Any,
+    stream: Any,
 ) -> Any:
     """Correlate a strip of ``columns`` vectors with ``rows`` rows of a kernel: for i < height, j < kept,
     out[target + i * out_pitch + j] = (+= if ``add``) sum over a < rows, b < width of
@@ -69,6 +72,9 @@ def correlate_strip(
     ``source`` is the address of x, whose dtype is that of ``taps``; (rows, columns) is one of
     :func:`shapes`; a strip of one vector keeps ``kept`` results of each row, a wider one all. Sums of the
     ``rows`` output rows that a pixel belongs to are in flight at once, so that it is loaded once.
+
+    With ``stream``, wider strips, whose rows must begin at multiples of a vector, are stored past the caches,
+    and not yet ordered before what follows: see :func:`fence`.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -92,10 +98,25 @@ def correlate_strip(
     return (
         types.void(
             index, index, taps, index, index, index, index, index,
-            out, index, index, index, index, types.boolean,
+            out, index, index, index, index, types.boolean, types.boolean,
         ),
         generate,
     )  # fmt: skip
+
+
+@contextmanager
+def _count_up_to(builder: Any, count: Any) -> Iterator[Any]:
+    """A loop that does not ask before its first turn: one that does moves all sums twice."""
+    start, body, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+    builder.branch(body)
+    builder.position_at_end(body)
+    index = builder.phi(_i64)
+    index.add_incoming(_i64(0), start)
+    yield index
+    following = builder.add(index, _i64(1))
+    index.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, count), body, after)
+    builder.position_at_end(after)
 
 
 class _Strip:
@@ -104,7 +125,7 @@ class _Strip:
     def __init__(self, context: Any, builder: Any, taps: Any, out: Any, args: Any) -> None:
         (
             source, self.pitch, weights, first, self.tap_pitch, self.width, _, _,
-            result, target, self.out_pitch, self.height, self.kept, self.add,
+            result, target, self.out_pitch, self.height, self.kept, self.add, self.stream,
         ) = args  # fmt: skip
         self.context, self.builder = context, builder
         self.parts = 2 if isinstance(taps.dtype, types.Complex) else 1
@@ -142,32 +163,22 @@ class _Strip:
         length = builder.add(self.height, _i64(rows - 1))
         with cgutils.for_range(builder, length, intp=_i64) as line:
             row = self._at(self.x, builder.mul(line.index, self.pitch))
-            self._prefetch(row, columns)
-            with cgutils.for_range(builder, self.width, intp=_i64) as cells:
-                tap = self._at(self.w, builder.mul(cells.index, self.tap_pitch))
-                self._add_products(self._at(row, cells.index), tap, sums)
+            ahead = self._at(row, builder.mul(self.pitch, _i64(PREFETCH_ROWS)))
+            for q in range(columns + 1):
+                _prefetch(builder, builder.gep(ahead, [_i64(q * self.lanes)]))
+            with _count_up_to(builder, self.width) as index:
+                tap = self._at(self.w, builder.mul(index, self.tap_pitch))
+                self._add_products(self._at(row, index), tap, sums)
             done = builder.sub(line.index, _i64(rows - 1))
             with builder.if_then(builder.icmp_signed(">=", done, _i64(0))):
                 place = self._at(self.y, builder.mul(done, self.out_pitch))
-                for q, vector in enumerate(sums[0]):
-                    self._store(
-                        self._complex_sum(vector), builder.gep(place, [_i64(q * self.lanes)]), columns
-                    )
+                places = [builder.gep(place, [_i64(q * self.lanes)]) for q in range(columns)]
+                self._store([self._complex_sum(vector) for vector in sums[0]], places)
             for i, vectors_of_row in enumerate(sums):
                 for q, vector in enumerate(vectors_of_row):
                     for part, total in enumerate(vector):
                         above = builder.load(sums[i + 1][q][part]) if i + 1 < rows else zero
                         builder.store(above, total)
-
-    def _prefetch(self, row: Any, columns: int) -> None:
-        builder = self.builder
-        pointer = _i8.as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [pointer, _i32, _i32, _i32])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        ahead = self._at(row, builder.mul(self.pitch, _i64(PREFETCH_ROWS)))
-        for q in range(columns + 1):
-            at = builder.bitcast(builder.gep(ahead, [_i64(q * self.lanes)]), pointer)
-            builder.call(prefetch, [at, _i32(0), _i32(3), _i32(1)])  # to read, into the nearest cache, data
 
     def _add_products(self, cell: Any, tap: Any, sums: Any) -> None:
         """Add the pixels at ``cell`` times the taps at ``tap`` to the sums."""
@@ -203,32 +214,45 @@ class _Strip:
         vector.align = self.bytes
         return vector
 
-    def _store(self, value: Any, pointer: Any, columns: int) -> None:
-        """Store, or add, a vector of results; of the only vector of a row, the first ``kept``."""
+    def _store(self, values: Any, places: Any) -> None:
+        """Store, or add, a row of vectors of results; of a single vector, the first ``kept``."""
         builder = self.builder
         if self.stored.element != self.element:
-            value = builder.trunc(value, self.stored)
-        place = builder.bitcast(pointer, self.stored.as_pointer())
-        align = (
-            self.bytes * self.stored.element.width // self.element.width if not self.is_float else self.bytes
-        )
-        result = cgutils.alloca_once_value(builder, value)
-        builder.store(value, result)
-        mask = self._mask() if columns == 1 else None
+            values = [builder.trunc(value, self.stored) for value in values]
+        places = [builder.bitcast(place, self.stored.as_pointer()) for place in places]
+        results = [cgutils.alloca_once_value(builder, value) for value in values]
+        for value, result in zip(values, results, strict=True):
+            builder.store(value, result)
+        mask = self._mask() if len(values) == 1 else None
         with builder.if_then(self.add):
-            if mask is None:
-                old = builder.load(place, typ=self.stored)
-                old.align = align
-            else:
-                old = self._masked(
-                    "load", self.stored, place, _i32(align), mask, ir.Constant(self.stored, None)
-                )
-            total = builder.fadd(value, old) if self.is_float else builder.add(value, old)
-            builder.store(total, result)
-        if mask is None:
-            builder.store(builder.load(result), place).align = align
-        else:
-            self._masked("store", ir.VoidType(), builder.load(result), place, _i32(align), mask)
+            for value, place, result in zip(values, places, results, strict=True):
+                old = self._old(place, mask)
+                total = builder.fadd(value, old) if self.is_float else builder.add(value, old)
+                builder.store(total, result)
+        if mask is not None:
+            align = _i32(self._stored_bytes())
+            self._masked("store", ir.VoidType(), builder.load(results[0]), places[0], align, mask)
+            return
+        with builder.if_else(self.stream) as (past_caches, usual):
+            with past_caches:
+                for result, place in zip(results, places, strict=True):
+                    streamed = builder.store(builder.load(result), place)
+                    streamed.align = self.lanes * self._stored_bytes()
+                    streamed.set_metadata("nontemporal", builder.module.add_metadata([_i32(1)]))
+            with usual:
+                for result, place in zip(results, places, strict=True):
+                    builder.store(builder.load(result), place).align = self._stored_bytes()
+
+    def _old(self, place: Any, mask: Any) -> Any:
+        if mask is not None:
+            align, zero = _i32(self._stored_bytes()), ir.Constant(self.stored, None)
+            return self._masked("load", self.stored, place, align, mask, zero)
+        old = self.builder.load(place, typ=self.stored)
+        old.align = self._stored_bytes()
+        return old
+
+    def _stored_bytes(self) -> int:
+        return self.bytes if self.is_float else int(self.stored.element.width) // 8
 
     def _mask(self) -> Any:
         """Lanes of the first ``kept`` pixels."""

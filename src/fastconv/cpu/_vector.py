@@ -87,3 +87,33 @@ def _call(builder: Any, name: str, *vectors: Any) -> Any:
     kind = vectors[0].type
     function_type = ir.FunctionType(kind, [kind] * len(vectors))
     return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), vectors)
+
+
+@intrinsic
+def fence(typing: Any) -> Any:
+    """What was stored is in memory before whatever comes next."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def prefetch(typing: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, whether there is memory or not."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _prefetch(builder, builder.inttoptr(args[0], _i8.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
+
+
+def _prefetch(builder: Any, pointer: Any) -> None:
+    bytes_ = _i8.as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [bytes_, _i32, _i32, _i32])
+    call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    to_read, nearest, data = _i32(0), _i32(3), _i32(1)
+    builder.call(call, [builder.bitcast(pointer, bytes_), to_read, nearest, data])
