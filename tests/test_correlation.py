@@ -252,6 +252,37 @@ def test_conv2d_in_many_blocks_equals_reference(backend, monkeypatch, data_forma
     assert_same(backend.asnumpy(actual), reference.conv2d(x, w, bias, **options))
 
 
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("channels", "size", "filters", "kernel", "options"),
+    [
+        (40, (33, 70), 20, (3, 3), {"padding": 1}),  # several blocks of channels, pieces of the image
+        (40, (33, 70), 20, (3, 3), {"padding": 2, "stride": (1, 2), "dilation": 2}),
+        (30, (5, 9), 600, (3, 2), {"padding": "same"}),  # several parts of the filters
+        (34, (15, 16), 34, (3, 3), {"padding": 1, "groups": 17}),
+        (2, (3, 700), 3, (2, 3), {"dilation": (1, 300)}),  # a row of windows farther apart than a strip
+        (1, (40, 300), 9, (16, 16), {}),
+        (1, (40, 40), 2, (17, 17), {"padding": 8}),  # more taps than are summed at a time
+        (3, (0, 4), 2, (1, 1), {"padding": 1}),  # nothing but padding
+    ],
+)
+def test_large_layers_equal_reference(backend, data_format, dtype, channels, size, filters, kernel, options):
+    groups = options.get("groups", 1)
+    rng = np.random.default_rng(0)  # whole numbers: sums are exact in any order
+    x = rng.integers(-9, 10, (2, channels, *size)).astype(dtype)
+    w = rng.integers(-9, 10, (filters, channels // groups, *kernel)).astype(dtype)
+    bias = rng.integers(-9, 10, filters).astype(dtype)
+    if data_format == "NHWC":
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    for image in (x, x[:, ::-1, ::-1]):
+        given = (backend.asarray(image), backend.asarray(w), backend.asarray(bias))
+        actual = conv2d(*given, data_format=data_format, **options)
+        assert_same(
+            backend.asnumpy(actual), reference.conv2d(image, w, bias, data_format=data_format, **options)
+        )
+
+
 @given(seeds, windows(), st.integers(1, 3))
 def test_reference_conv2d_equals_pytorch(torch, seed, geometry, groups):
     size, options = geometry

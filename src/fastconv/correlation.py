@@ -188,8 +188,9 @@ def conv2d(
 
     Notes
     -----
-    Windows are copied into a matrix block by block (im2col) and multiplied by the weights, so the
-    memory needed beside input and output stays below 64 MiB.
+    float32 and float64 are multiplied where the pixels of a few rows stand in cache; for other types, windows
+    are copied into a matrix block by block (im2col) and multiplied by the namespace's ``matmul``. The memory
+    needed beside input and output stays below 64 MiB.
 
     Examples
     --------

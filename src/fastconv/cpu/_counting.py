@@ -43,8 +43,8 @@ def sum_ones(x: Array, axes: tuple[int, ...]) -> Array:
     else:
         flips = ()
     begin, end = _longest_run(x.shape, axes)
-    serially = end - begin == len(axes) or x.size // max(prod(x.shape[begin:end]), 1) <= PARTIAL
-    if readable(x) and serially:
+    few_left = end - begin == len(axes) or x.size // max(prod(x.shape[begin:end]), 1) <= PARTIAL
+    if readable(x) and few_left:
         sums = _sum_contiguous(computable(x), axes, begin, end)
     else:
         sums = np.zeros([n for axis, n in enumerate(x.shape) if axis not in axes], np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 from fastconv._arguments import Filter, ImageLayout, Window
 from fastconv.cpu._arrays import Array, as_nchw, deliver, result, stacked
 from fastconv.cpu._filter import filter_directly
+from fastconv.cpu._layer import multiplies, multiply_windows
 from fastconv.cpu._methods import factor, filter_by_fft, working_dtype, worth_factoring
 from fastconv.cpu.patches import carrier, gather_windows
 
@@ -43,22 +44,28 @@ def conv2d(
     n, c, _, _ = layout.sizes(x.shape)
     o, cg = weight.shape[0] // groups, c // groups
     images = as_nchw(x, layout)
+    pixels, filters = geometry.positions, groups * o
+    if target.size and multiplies(images, geometry, weight, dtype):
+        steps = (pixels * filters, 1, filters) if layout.channels_last else (pixels * filters, pixels, 1)
+        terms = np.zeros(filters, dtype) if bias is None else bias.astype(dtype)
+        multiply_windows(images, geometry, groups, weight, terms, target.reshape(-1), steps)
+        return deliver(target, out)
     if layout.channels_last:
-        results = target.reshape(n, geometry.positions, groups * o).transpose(0, 2, 1)
+        results = target.reshape(n, pixels, filters).transpose(0, 2, 1)
     else:
-        results = target.reshape(n, groups * o, geometry.positions)
+        results = target.reshape(n, filters, pixels)
     work = np.dtype(np.float32) if dtype == np.float16 else dtype
-    filters = weight.reshape(groups, o, cg * geometry.taps)
+    matrices = weight.reshape(groups, o, cg * geometry.taps)
     for image, y in zip(images, results, strict=True):
         for g in range(groups):
             own = slice(g * o, (g + 1) * o)
-            _multiply_windows(image[g * cg : (g + 1) * cg], geometry, filters[g], work, y[own])
+            _multiply_blocks(image[g * cg : (g + 1) * cg], geometry, matrices[g], work, y[own])
             if bias is not None:
                 y[own] += bias[own, None].astype(dtype)
     return deliver(target, out)
 
 
-def _multiply_windows(image: Array, geometry: Window, filters: Array, work: np.dtype[Any], y: Array) -> None:
+def _multiply_blocks(image: Array, geometry: Window, filters: Array, work: np.dtype[Any], y: Array) -> None:
     """y (O, L) = ``filters`` (O, C * taps) times windows of ``image`` (C, H, W), summed in ``work``,
     block by block."""
     depth = filters.shape[1]
@@ -70,16 +77,12 @@ def _multiply_windows(image: Array, geometry: Window, filters: Array, work: np.d
     columns_at_least = 16 if filters.dtype == work else max(16, outputs)  # or a copy of filters grows
     planes = max(1, min(image.shape[0], BLOCK_BYTES // (columns_at_least * itemsize * taps)))
     length = max(1, min(y.shape[1], BLOCK_BYTES // (itemsize * max(planes * taps, outputs))))
-    pixels = _pixels(image, geometry) if image.dtype == work else None
     for first in range(0, y.shape[1], length):
         block = y[:, first : first + length]
         for plane in range(0, image.shape[0], planes):
             taken = slice(plane * taps, (plane + planes) * taps)
             part = filters[:, taken].astype(work, copy=False)
-            if pixels is None:
-                windows = _windows(image[plane : plane + planes], geometry, first, block.shape[1])
-            else:
-                windows = pixels[taken, first : first + length]
+            windows = _windows(image[plane : plane + planes], geometry, first, block.shape[1])
             windows = windows.astype(work, copy=False)
             if plane == 0 and y.dtype == work:
                 np.matmul(part, windows, out=block)
@@ -95,17 +98,6 @@ def _windows(image: Array, geometry: Window, first: int, count: int) -> Array:
     columns = np.empty((len(image) * geometry.taps, count), bits.dtype)
     gather_windows(bits, geometry, first, columns)
     return columns.view(image.dtype)
-
-
-def _pixels(image: Array, geometry: Window) -> Array | None:
-    """``image`` (C, H, W) as (C, H * W), if windows are pixels and a matrix product can read them there."""
-    if geometry.taps > 1 or geometry.stride != (1, 1) or geometry.padded != geometry.size:
-        return None
-    try:
-        pixels = image.reshape(len(image), geometry.positions, copy=False)
-    except ValueError:
-        return None
-    return pixels if pixels.flags.c_contiguous or pixels.flags.f_contiguous else None
 
 
 def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:

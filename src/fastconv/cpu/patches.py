@@ -137,7 +137,7 @@ def _gather(x, origin, strides, size, kernel, stride, dilation, before, width, f
             if row < 0 or row >= size[0]:
                 lo = hi = part.size
             part[:lo] = 0
-            _take(x, base + row * strides[1] + ((j + lo) * stride[1] + right) * strides[2], step, part[lo:hi])
+            take(x, base + row * strides[1] + ((j + lo) * stride[1] + right) * strides[2], step, part[lo:hi])
             part[hi:] = 0
             done += part.size
 
@@ -151,7 +151,7 @@ def _shift(x, base, height, width, down, right, inside, outside, first, column):
     begin = min(max(first, -down * width, -move), last)
     end = max(min(last, (height - down) * width, height * width - move), begin)
     column[: begin - first] = 0
-    _take(x, base + begin + move, 1, column[begin - first : end - first])
+    take(x, base + begin + move, 1, column[begin - first : end - first])
     column[end - first :] = 0
     for start in range(begin // width * width, end, width):
         for p in range(max(start, first), min(start + inside, last)):
@@ -161,7 +161,7 @@ def _shift(x, base, height, width, down, right, inside, outside, first, column):
 
 
 @numba.njit
-def _take(x, start, step, target):
+def take(x, start, step, target):
     """target[k] = x[start + k * step]; slices, so that LLVM vectorises the usual steps."""
     n = target.size
     if n == 0:
