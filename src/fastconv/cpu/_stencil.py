@@ -7,14 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, config, types
-from numba.core.codegen import get_host_cpu_features
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastconv.cpu._vector import _multiply_add, _prefetch, _splat
-
-WIDE = "+avx512f" in (config.CPU_FEATURES or ("" if config.CPU_NAME else get_host_cpu_features()))
-"""Whether there are 32 registers of 64 bytes; if not, 16 of 32 bytes are assumed."""
+from fastconv.cpu._vector import WIDE, _multiply_add, _prefetch, _splat
 
 VECTOR_BYTES, REGISTERS = (64, 32) if WIDE else (32, 16)
 

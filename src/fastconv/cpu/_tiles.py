@@ -9,12 +9,12 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from fastconv.cpu._vector import (
     LANES,
     PIXELS,
+    WIDE,
     _address,
     _i32,
     _i64,
@@ -30,9 +30,7 @@ from fastconv.cpu._vector import (
 UNIT = 64
 """Filters whose signs make one word, and pixels of :func:`sum_signs`."""
 
-_LARGE_REGISTERS = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
-
-TILE_PIXELS, TILE_VECTORS = (6, 4) if _LARGE_REGISTERS else (4, 1)
+TILE_PIXELS, TILE_VECTORS = (6, 4) if WIDE else (4, 1)
 """Pixels and vectors of filters per tile. 6 x 4 counters, 4 vectors of filters and 1 pixel fit the 32
 registers of 64 bytes of AVX-512; 4 x 1 leave half of 16 registers of 32 bytes to the counting."""
 

@@ -12,6 +12,8 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
 
 LANES = 8
 """64-bit words in 512 bits."""
@@ -21,6 +23,9 @@ BLOCK = 64
 
 _i1, _i8, _i32, _i64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
 
+
+WIDE = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
+"""Whether there are 32 registers of 64 bytes; if not, 16 of 32 bytes are assumed."""
 
 PIXELS = 16
 """Pixels per vector of :func:`channel_bits` and side of the blocks of :func:`transpose_block`."""
@@ -109,11 +114,3 @@ def prefetch(typing: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp), generate
-
-
-def _prefetch(builder: Any, pointer: Any) -> None:
-    bytes_ = _i8.as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [bytes_, _i32, _i32, _i32])
-    call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-    to_read, nearest, data = _i32(0), _i32(3), _i32(1)
-    builder.call(call, [builder.bitcast(pointer, bytes_), to_read, nearest, data])

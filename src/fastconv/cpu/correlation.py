@@ -10,7 +10,7 @@ import numpy as np
 from fastconv._arguments import Filter, ImageLayout, Window
 from fastconv.cpu._arrays import Array, as_nchw, deliver, result, stacked
 from fastconv.cpu._filter import filter_directly
-from fastconv.cpu._layer import multiplies, multiply_windows
+from fastconv.cpu._float_layer import multiplies, multiply_windows
 from fastconv.cpu._methods import factor, filter_by_fft, working_dtype, worth_factoring
 from fastconv.cpu.patches import carrier, gather_windows
 

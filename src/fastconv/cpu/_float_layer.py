@@ -17,9 +17,8 @@ from numba.extending import intrinsic
 
 from fastconv._arguments import Window
 from fastconv.cpu._arrays import Array, flat_memory, native
-from fastconv.cpu._stencil import WIDE
 from fastconv.cpu._threads import parallel_kernel, scratch, threads
-from fastconv.cpu._vector import _address, _i64, _literal, _load, _multiply_add, _splat, _store
+from fastconv.cpu._vector import WIDE, _address, _i64, _literal, _load, _multiply_add, _splat, _store
 from fastconv.cpu.patches import take
 
 VECTOR_BYTES = 64
