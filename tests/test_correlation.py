@@ -316,3 +316,13 @@ def test_conv2d_needs_little_memory(backend, data_format, layout, channels, filt
     tracemalloc.stop()
     assert (backend.asnumpy(y) == 25 * channels).all()
     assert peak - y.nbytes < 64 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lowest"), [("i4", -(2**31)), ("u4", 2**31), ("i8", -(2**63)), ("u8", 2**63)]
+)
+def test_lowest_integers_have_factors(dtype, lowest):
+    image = np.arange(30).reshape(5, 6).astype(dtype)
+    kernel = np.full((3, 2), lowest, dtype)
+    expected = reference.correlate2d(image, kernel)
+    np.testing.assert_array_equal(fastconv.correlate2d(image, kernel, method="separable"), expected)

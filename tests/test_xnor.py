@@ -459,3 +459,16 @@ def test_rows_longer_than_a_workers_scratch_equal_reference(backend, channels, d
     x, w = values(0, shape, "f4"), values(1, (2, channels, 3, 3), "f4")
     actual = xnor_conv2d(backend.asarray(x), backend.asarray(w), padding=1, data_format=data_format)
     assert_result(backend, actual, reference.xnor_conv2d(x, w, padding=1, data_format=data_format))
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", "<f4", ">i4"])
+@pytest.mark.parametrize("channels", [2, 40])
+def test_scale_of_any_byte_order_equals_reference(dtype, channels):
+    x = np.random.default_rng(0).integers(-9, 9, (2, channels, 5, 6)).astype(dtype)
+    expected = reference.activation_scale(x, 3, padding=1)
+    np.testing.assert_allclose(activation_scale(x, 3, padding=1), expected, rtol=1e-6)
+
+
+def test_scale_of_huge_numbers_is_finite():
+    x = np.full((1, 2), 3e38, np.float32)
+    np.testing.assert_array_equal(activation_scale(x, (1, 2)), reference.activation_scale(x, (1, 2)))

@@ -188,9 +188,10 @@ def conv2d(
 
     Notes
     -----
-    float32 and float64 are multiplied where the pixels of a few rows stand in cache; for other types, windows
-    are copied into a matrix block by block (im2col) and multiplied by the namespace's ``matmul``. The memory
-    needed beside input and output stays below 64 MiB.
+    float32 and float64, if both operands are the same, are multiplied where the pixels of a few rows stand in
+    cache; otherwise windows are copied into a matrix block by block (im2col) and multiplied by the
+    namespace's ``matmul``. The memory needed beside input and output stays below 64 MiB, unless a weight that
+    is not contiguous has to be copied.
 
     Examples
     --------

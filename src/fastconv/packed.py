@@ -159,7 +159,7 @@ class PackedFilters:
 class Threshold:
     """A binary activation on integers: bit = (y >= tau) xor flip, per output channel.
 
-    ``Threshold(-2**31, False)`` is always 1 and ``Threshold(-2**31, True)`` always 0.
+    A channel with tau = -2**31 is always 1, with flip always 0.
 
     Parameters
     ----------

@@ -52,15 +52,18 @@ def key_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def sign_keys(x: Array) -> tuple[Array, Any, Any]:
     """Keys of ``x``, and the least and the length of the range of those whose sign is +1: False is -1, zeros
     are +1, NaNs -1."""
-    return x.view(key_type(x.dtype)), *_positive_range(x.dtype.newbyteorder("="))
+    kind, low, span = _sign_range(x.dtype)
+    return x.view(kind), low, span
 
 
 @cache
-def _positive_range(dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    kind = key_type(dtype).type
+def _sign_range(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], Any, Any]:
+    kind = key_type(dtype)
     if dtype.kind == "f":
-        return kind(0), np.array(np.inf, dtype).view(kind)[()]
-    return kind(dtype == np.bool_), kind(255 - 1 if dtype == np.bool_ else np.iinfo(dtype).max)
+        largest = np.array(np.inf, dtype.newbyteorder("=")).view(kind.newbyteorder("="))[()]
+    else:
+        largest = kind.type(255 - 1 if dtype == np.bool_ else np.iinfo(dtype).max)
+    return kind, kind.type(dtype == np.bool_), largest
 
 
 def computable(x: Array) -> Array:

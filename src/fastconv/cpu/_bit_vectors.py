@@ -1,6 +1,6 @@
 """The explicit vectors of counting and packing bits; see :mod:`fastconv.cpu._vector`.
 
-All of them read memory once, from end to end, so they ask for it early.
+Those that read memory once, from end to end, ask for it early.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ SMALL_WORK = 1 << 20
 def multiplies(images: Array, geometry: Window, weight: Array, dtype: np.dtype[Any]) -> bool:
     """Whether :func:`multiply_windows` takes these operands."""
     supported = dtype in (np.float32, np.float64) and images.dtype == weight.dtype == dtype
-    in_place = images.flags.aligned and weight.flags.aligned and weight.flags.c_contiguous
+    in_place = images.flags.aligned and images.dtype.isnative
     steps_fit = all(step % images.dtype.itemsize == 0 for step in images.strides)
     return supported and in_place and steps_fit and weight.size > 0 and geometry.taps <= DEPTH
 

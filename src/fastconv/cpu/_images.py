@@ -98,7 +98,7 @@ def window_means(x, steps, shape, kernel, stride, dilation, before, columns, scr
     """out (N, G, Ho, Wo) = mean of abs(x) under each window and all channels of the group.
 
     x: flat memory of (N, C, H, W), steps: its origin and strides; shape: N, C, G, H, W; columns, scratch: a
-    worker's own, of the dtype to sum in: columns of windows first, then those side by side.
+    worker's own, float64, so that sums do not overflow: columns of windows first, then those side by side.
     """
     channels, h, w = shape[1] // shape[2], shape[3], shape[4]
     n, groups, height, width = out.shape

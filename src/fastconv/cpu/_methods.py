@@ -34,19 +34,15 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-def padded_index(
-    n: int, length: int, before: int, boundary: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The source of each of ``length`` padded positions, -1 for the fill value, and the range of
-    positions that simply copy the image in order."""
+def padded_index(n: int, length: int, before: int, boundary: str) -> NDArray[np.int64]:
+    """The source of each of ``length`` padded positions, -1 for the fill value."""
     position = np.arange(length, dtype=np.int64) - before
-    inner = np.clip([before, before + n], 0, length)
     if n == 0 or boundary == "fill":
-        return np.where((position >= 0) & (position < n), position, -1), inner
+        return np.where((position >= 0) & (position < n), position, -1)
     if boundary == "wrap":
-        return position % n, inner
+        return position % n
     folded = position % (2 * n)
-    return np.where(folded < n, folded, 2 * n - 1 - folded), inner
+    return np.where(folded < n, folded, 2 * n - 1 - folded)
 
 
 def worth_factoring(outputs: int, kernel: tuple[int, int]) -> bool:
@@ -86,7 +82,11 @@ def _factor_integers(kernel: Array) -> tuple[Array, Array] | None:
     p, q = rows[0], columns[0]
     v = exact[p] // gcd(*exact[p])
     u = exact[:, q] // v[q]
-    return (u, v) if (np.outer(u, v) == exact).all() else None
+    if (np.outer(u, v) != exact).any():
+        return None
+    modulus = 2 ** (8 * kernel.itemsize)  # of the lowest number, gcd and factors may be one too large
+    column, row = (np.array(f % modulus, f"u{kernel.itemsize}").view(kernel.dtype) for f in (u, v))
+    return column, row
 
 
 def filter_by_fft(image: Array, kernel: Array, plan: Filter, sums: Array) -> None:
@@ -96,8 +96,8 @@ def filter_by_fft(image: Array, kernel: Array, plan: Filter, sums: Array) -> Non
     """
     kh, kw = kernel.shape[-2:]
     height, width = plan.size
-    rows, _ = padded_index(image.shape[-2], height + kh - 1, plan.before[0], plan.boundary)
-    columns, _ = padded_index(image.shape[-1], width + kw - 1, plan.before[1], plan.boundary)
+    rows = padded_index(image.shape[-2], height + kh - 1, plan.before[0], plan.boundary)
+    columns = padded_index(image.shape[-1], width + kw - 1, plan.before[1], plan.boundary)
     images = stacked(image, 2)
     kernels = stacked(kernel, 2)
     wide = np.complex128 if sums.dtype.kind == "c" else np.float64

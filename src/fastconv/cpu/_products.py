@@ -27,9 +27,6 @@ SMALL_PRODUCTS = 2**23
 SMALL_SUMS = 2**18
 """The same for lanes of pixels, which take one tap at a time."""
 
-FEW_MAGNITUDES = 64
-"""Magnitudes that may be summed in their own dtype: T / 2 roundings are fewer than the 4 sqrt(T) allowed."""
-
 _NO_INTEGERS, _NO_WORDS = np.empty(0, np.int32), np.empty(0, np.uint64)
 _NO_TAU, _NO_FLIP = native(_NO_INTEGERS), native(np.empty(0, np.uint8))
 _NO_FLOATS = {dtype: np.empty(0, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
@@ -168,13 +165,11 @@ def mean_magnitudes(image: Array, layout: ImageLayout, geometry: Window, groups:
     values = image if image.dtype.kind == "f" and image.itemsize > 2 else image.astype(exact)
     flat, origin, steps = flat_image(values, layout)
     n, channels, _, _ = layout.sizes(image.shape)
-    few = geometry.taps * channels // groups <= FEW_MAGNITUDES
-    work = values.dtype if few else np.dtype(np.float64)
     window_means(
         flat,
         np.array([origin, *steps]),
         np.array([n, channels, groups, *geometry.size]),
         *pairs_of(geometry),
-        *scratch((geometry.size[1], work), (geometry.output[1], work)),
+        *scratch((geometry.size[1], np.float64), (geometry.output[1], np.float64)),
         means.reshape(n, groups, *geometry.output),
     )

@@ -50,8 +50,8 @@ _serial = False
 def parallel_kernel(function: Callable[..., None]) -> Callable[..., None]:
     """Compile ``function``, which loops with ``numba.prange``, to run on all threads, safely.
 
-    Or on the caller's own, with ``serially=True``: waking a thread that sleeps takes longer (30 us) than
-    a small call.
+    Or on the caller's own, with ``serially=True``: waking a thread that sleeps takes longer than a small
+    call, see SMALL.
     """
     parallel = _compile(function, parallel=True)
     serial = _compile(function, parallel=False)

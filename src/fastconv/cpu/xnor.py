@@ -33,8 +33,9 @@ from fastconv.cpu._vector import LANES
 from fastconv.packed import PackedFilters, PackedSigns
 
 FEW_CHANNELS = 12
-"""Up to this many channels per word, lanes run over pixels: a tap and channel then take one operation
-on 64 pixels, a tap and word of the tiles three on 8 filters, half-filled or not."""
+"""Up to this many channels per word of full vectors of filters, lanes run over pixels: a tap and channel then
+take one operation on 64 pixels, a tap and word of the tiles three on 8 filters, half-filled or not. So a
+single filter always has its lanes over pixels."""
 
 
 def xnor_matmul(
@@ -114,7 +115,7 @@ def xnor_conv2d(
         else:
             strides = (o * positions, part * positions, positions, 1)
         store = store_arguments(epilogue, factor, groups, part, positions, strides, target)
-        if _few_channels(c, part):
+        if _lanes_over_pixels(c, part):
             multiply_image(x.unpack() if isinstance(x, PackedSigns) else x, filters, layer, store)
         else:
             words = padded_words(x, layer)
@@ -189,7 +190,7 @@ def binarize_residual(x: Array, terms: int, axis: int | None) -> list[tuple[Arra
     return found
 
 
-def _few_channels(channels: int, filters: int) -> bool:
+def _lanes_over_pixels(channels: int, filters: int) -> bool:
     words, padded = -(-channels // 64), -(-filters // LANES) * LANES
     return channels * filters <= FEW_CHANNELS * words * padded
 
