@@ -12,7 +12,7 @@ import pytest
 
 import fastconv
 from fastconv.bench import binary, ceilings, peers, processes, report, run
-from fastconv.bench.facts import others
+from fastconv.bench.facts import others, steadiness
 from fastconv.bench.model import (
     Comparison,
     Line,
@@ -186,6 +186,12 @@ def test_other_processes_are_noticed():
         "used 50 % of the CPUs meanwhile: not to be trusted, run it again"
     )
     assert "not known" in others(None, None, 10.0)
+
+
+def test_a_machine_that_slows_down_is_noticed():
+    assert steadiness([1.01, 0.95]) == "95 % of its first popcount rate, at the slowest of 2 moments"
+    assert steadiness([1.0, 0.4, 1.0]).endswith("3 moments: not to be trusted, run it again")
+    assert ceilings.relative_speed() > 0
 
 
 def test_command_writes_json_and_markdown(tmp_path, capsys):

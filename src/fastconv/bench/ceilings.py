@@ -42,6 +42,12 @@ def multiply_add_rate() -> float:
     return FLOATS * _best_rate(_multiply_add_steps)
 
 
+def relative_speed() -> float:
+    """The rate of the same loop of popcounts now, as a share of that measured at first."""
+    again: float = _best_rate.__wrapped__(_count_steps)
+    return again / _best_rate(_count_steps)
+
+
 def widest_registers() -> int:
     """Bits of the widest vector registers that numba's compiler used for the loop of popcounts."""
     _count_steps(2, 1, threads(), _sums())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fastconv.cpu._threads import threading_layer, threads
 
 PACKAGES = ("fastconv", "numpy", "numba", "scipy", "torch", "opencv-python-headless", "openvino")
 DISTURBED = 5  # percent of all CPUs, used by others: chosen, not measured
+STEADY = 90  # percent of the first rate: chosen; clocks sink under load, and hosts share their processors
 
 
 def facts() -> dict[str, str]:
@@ -45,6 +47,13 @@ def others(before: tuple[float, float] | None, after: tuple[float, float] | None
     share = 100 * theirs / (seconds * (os.cpu_count() or 1))
     remark = ": not to be trusted, run it again" if share > DISTURBED else ""
     return f"used {share:.0f} % of the CPUs meanwhile{remark}"
+
+
+def steadiness(speeds: Sequence[float]) -> str:
+    """What became of the machine's speed, from shares of its first rate."""
+    slowest = 100 * min(speeds)
+    remark = "" if slowest >= STEADY else ": not to be trusted, run it again"
+    return f"{slowest:.0f} % of its first popcount rate, at the slowest of {len(speeds)} moments{remark}"
 
 
 def _cpu() -> str:

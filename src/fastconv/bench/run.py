@@ -15,9 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fastconv.bench import binary, filters, memory, processes, report
-from fastconv.bench.ceilings import widest_registers
-from fastconv.bench.facts import cpu_seconds, facts, others
+from fastconv.bench.ceilings import relative_speed, widest_registers
+from fastconv.bench.facts import cpu_seconds, facts, others, steadiness
 from fastconv.bench.model import Line, MismatchError, Row, Settings, mean_line
+
+ROWS_PER_CHECK = 20
+"""Rows measured between two looks at the speed of the machine, which take a second each."""
 
 
 def all_rows() -> list[Row]:
@@ -76,11 +79,16 @@ def run(
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("bounds of this machine", total=len(rows) + 1)
         about = facts()
+        speeds: list[float] = []
 
         def step(name: str) -> None:
             progress.update(task, advance=1, description=name)
+            if not settings.quick and progress.tasks[task].completed % ROWS_PER_CHECK == 0:
+                speeds.append(relative_speed())
 
         lines = measure(rows, settings, step)
+        if not settings.quick:
+            about["speed"] = steadiness([*speeds, relative_speed()])
     elapsed = time.perf_counter() - started
     about["other processes"] = others(used, cpu_seconds(), elapsed)
     about["seconds in all"] = f"{elapsed:.0f}"
