@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 INT32_MAX = 2**31 - 1
 """Largest number of signs in one dot product: popcounts are summed in int32."""
@@ -23,7 +24,9 @@ Pair = tuple[int, int]
 
 
 def as_array(operation: str, name: str, value: Any) -> Any:
-    """``value``, an array or nested sequences, as a NumPy array."""
+    """``value``, nested sequences or an array, as a NumPy array; a CuPy array as it is."""
+    if is_cupy_array(value):
+        return value
     try:
         return np.asarray(value)
     except (TypeError, ValueError):

@@ -39,7 +39,7 @@ BACKENDS = {
     backend.namespace: backend
     for backend in (
         NUMPY,
-        Backend("cupy", None, "cupy.asnumpy(x)", "not supported yet"),
+        Backend("cupy", "fastconv.cuda", "cupy.asnumpy(x)", "supported"),
         Backend("torch", None, "x.detach().cpu().numpy()", "not supported yet"),
         Backend("dask.array", None, "x.compute()", "not supported yet"),
         Backend("jax.numpy", None, "numpy.asarray(x)"),
@@ -97,7 +97,7 @@ def _namespace_name(operand: object) -> str:
     if type(operand).__module__.startswith("scipy.sparse"):
         return "scipy.sparse"
     try:
-        namespace = array_namespace(operand)
+        namespace = array_namespace(operand, use_compat=False)
     except TypeError:
         return f"{type(operand).__module__}.{type(operand).__qualname__}"
-    return str(namespace.__name__).removeprefix("array_api_compat.")
+    return str(namespace.__name__)

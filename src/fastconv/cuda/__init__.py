@@ -1,1 +1,1 @@
-"""CuPy arrays: the place of the CUDA kernels, under the same four names as ``fastconv.cpu``."""
+"""CuPy arrays: CUDA kernels, under the same four names as ``fastconv.cpu``."""
