@@ -14,6 +14,19 @@ def contiguous(x: Array) -> Array:
     return cupy.ascontiguousarray(cupy.asarray(x))
 
 
+def by_memory(x: Array) -> tuple[Array, list[int]]:
+    """``x`` contiguous, with its axes in the order in which they lie in memory if that saves a copy, and that order."""
+    order = sorted(range(x.ndim), key=lambda d: -x.strides[d])
+    if x.flags.c_contiguous or not x.transpose(order).flags.c_contiguous:
+        order = list(range(x.ndim))
+    return contiguous(x.transpose(order)), order
+
+
+def reordered(x: Array, axes: list[int], wanted: list[int]) -> Array:
+    """``x``, whose axes are called ``axes``, with those in the order ``wanted``; itself if they are."""
+    return x if axes == wanted else contiguous(x.transpose([axes.index(axis) for axis in wanted]))
+
+
 def result(out: Array | None, shape: tuple[int, ...], dtype: Any, *inputs: Array) -> Array:
     """Where a kernel may write: ``out`` if that is safe, else a new array. Pair with :func:`deliver`."""
     if (
