@@ -10,8 +10,9 @@ import numpy as np
 
 
 def accepted_keys(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, int] | None:
-    """Least and greatest key of the values of ``dtype`` that NumPy finds >= threshold (> if strict); none, if
-    the least is the greater. None if there is no such range of keys, as for arrays of thresholds.
+    """Least and greatest key of the values of ``dtype`` that NumPy finds >= threshold (> if strict). The
+    greatest is that of the greatest value; if the least exceeds it, there are none. None if there is no such
+    range of keys, as for arrays of thresholds.
 
     An integer, or a bool's byte, is its own key. Keys of floats are in the order of the floats: the key of
     one whose sign bit is 0 is its bits, that of its negative is minus that.

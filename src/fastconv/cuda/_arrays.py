@@ -15,7 +15,8 @@ def contiguous(x: Array) -> Array:
 
 
 def by_memory(x: Array) -> tuple[Array, list[int]]:
-    """``x`` contiguous, with its axes in the order in which they lie in memory if that saves a copy, and that order."""
+    """``x`` contiguous, with its axes in the order in which they lie in memory if that saves a copy, and
+    that order."""
     order = sorted(range(x.ndim), key=lambda d: -x.strides[d])
     if x.flags.c_contiguous or not x.transpose(order).flags.c_contiguous:
         order = list(range(x.ndim))

@@ -174,17 +174,17 @@ def _pack(
         arguments = (x, words, outer, n, inner, *steps, *_ranges(x.dtype, *accepted), int(reverse))
         launch_over(words.size, "pack.cu", "pack_columns", _key(x), arguments)
     else:
-        _pack_rows(x, *((1, x.size) if n % 64 == 0 else (outer, n)), accepted, reverse, words)
+        _pack_rows(x, outer, n, accepted, reverse, words)
     return deliver(reordered(words, axes, wanted), out)
 
 
-def _pack_rows(
-    x: Array, rows: int, n: int, accepted: tuple[int, int], reverse: bool, words: Array
-) -> None:
+def _pack_rows(x: Array, rows: int, n: int, accepted: tuple[int, int], reverse: bool, words: Array) -> None:
     """``words`` (rows, ceil(n / 64)) of ``x`` (rows, n)."""
+    if n % 64 == 0:  # one row's last word ends where the next row's first begins
+        rows, n = 1, x.size
     if rows == 1 and x.itemsize == 1 and x.data.ptr % 16 == 0:
-        low, top = accepted
-        bounds = (np.uint32(byte * 0x01010101) for byte in (low % 256, top - low))
+        flip = 128 if x.dtype.kind == "i" else 0  # after which bytes are in the order of the numbers
+        bounds = (np.uint32(byte * 0x01010101) for byte in (flip, accepted[0] + flip))
         launch_over(words.size, "pack_bytes.cu", "pack_bytes", (), (x, words, n, *bounds, int(reverse)))
     else:
         arguments = (x, words, rows, n, *_ranges(x.dtype, *accepted), int(reverse))
@@ -196,8 +196,8 @@ def _key(x: Array) -> tuple[str, ...]:
 
 
 def _ranges(dtype: np.dtype[Any], low: int, top: int) -> tuple[np.uint64, ...]:
-    """The keys ``low`` to ``top`` (see :func:`accepted_keys`) as two ranges of what the bits are as an unsigned
-    integer, each its first and its length: for numbers with a sign bit and for those without."""
+    """The keys ``low`` to ``top`` (see :func:`accepted_keys`) as two ranges of what the bits are as an
+    unsigned integer, each its first and its length: for numbers with a sign bit and for those without."""
     negative = 2 ** (8 * dtype.itemsize - 1)
     ranges = [(max(low, 0), top)]
     if dtype.kind == "f" and low <= 0:
@@ -212,8 +212,8 @@ def _unpack(threads: int, kernel: str, *arguments: Any) -> None:
 
 
 def _rows(x: Array, dimensions: int) -> tuple[Array, tuple[int, ...]]:
-    """``x`` with the words of a row side by side, and the step of each dimension that leads to the next row, 0
-    where the rows are the same."""
+    """``x`` with the words of a row side by side, and the step of each dimension that leads to the next row,
+    0 where the rows are the same."""
     if x.shape[-1] > 1 and x.strides[-1] != x.itemsize:
         x = contiguous(x)
     own = [0 if n == 1 else step // x.itemsize for n, step in zip(x.shape[:-1], x.strides, strict=False)]

@@ -11,21 +11,26 @@ from fastconv._arguments import Window
 from fastconv.cuda._arrays import Array, contiguous, deliver, result
 from fastconv.cuda._compile import BLOCKS_PER_MULTIPROCESSOR, THREADS, c_type, launch_over, multiprocessors
 
-TAPS = 16
-"""Taps of a window that are worth a thread of their own, where windows are too few to keep the device busy."""
+WINDOWS = 4
+"""Windows of a thread, one above the other."""
+
+NARROW = 2**30
+"""Pixels of a padded image up to which 32 bits hold their places: half the instructions of 64."""
 
 
 def im2col(x: Array, geometry: Window, shape: tuple[int, ...], out: Array | None) -> Array:
     x = contiguous(x)
     target = result(out, shape, x.dtype, x)
-    planes = prod(x.shape[:-2])
-    windows = planes * geometry.positions
     if target.size:
+        rows, (out_rows, out_columns) = geometry.kernel[0], geometry.output
+        planes = prod(x.shape[:-2])
+        threads = planes * -(-out_rows // WINDOWS) * out_columns
         wanted = BLOCKS_PER_MULTIPROCESSOR * THREADS * multiprocessors(cupy.cuda.Device().id)
-        shares = min(-(-wanted // windows), -(-geometry.taps // TAPS))
-        share = -(-geometry.taps // shares)
+        share = -(-rows // -(-wanted // threads))
+        shares = -(-rows // share)
+        types = f"ELEMENT={_carrier(x)}", f"INDEX={'int' if prod(geometry.padded) <= NARROW else 'i64'}"
         arguments = (x, target, planes, shares, share, *geometry.size, *_sliding(geometry))
-        launch_over(windows * shares, "im2col.cu", "im2col", (f"ELEMENT={_carrier(x)}",), arguments)
+        launch_over(threads * shares, "im2col.cu", "im2col", (*types, f"WINDOWS={WINDOWS}"), arguments)
     return deliver(target, out)
 
 
@@ -34,8 +39,7 @@ def col2im(cols: Array, geometry: Window, shape: tuple[int, ...], out: Array | N
     target = result(out, shape, cols.dtype, cols)
     common = [gcd(s, d) for s, d in zip(geometry.stride, geometry.dilation, strict=True)]
     inverse = [
-        pow(d // c, -1, s // c)
-        for s, d, c in zip(geometry.stride, geometry.dilation, common, strict=True)
+        pow(d // c, -1, s // c) for s, d, c in zip(geometry.stride, geometry.dilation, common, strict=True)
     ]
     arguments = (
         cols, target, prod(shape[:-2]), *geometry.size, *_sliding(geometry), *common, *inverse

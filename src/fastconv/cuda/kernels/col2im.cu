@@ -47,7 +47,7 @@ __device__ __forceinline__ Taps taps_on(i64 pixel, const Axis& axis) {
 }
 
 // image (planes, h, w) of columns (planes, kernel_h * kernel_w, out_h * out_w): a thread gathers one pixel.
-extern "C" __global__ void __launch_bounds__(256) col2im(
+extern "C" __global__ void __launch_bounds__(256, 4) col2im(
     const ELEMENT* __restrict__ columns, ELEMENT* __restrict__ image, i64 planes, i64 h, i64 w, i64 kernel_h,
     i64 kernel_w, i64 stride_h, i64 stride_w, i64 dilation_h, i64 dilation_w, i64 top, i64 left, i64 out_h,
     i64 out_w, i64 common_h, i64 common_w, i64 inverse_h, i64 inverse_w) {
@@ -70,11 +70,13 @@ extern "C" __global__ void __launch_bounds__(256) col2im(
       const ELEMENT* source = row;
 #pragma unroll 1
       for (i64 b = 0; b < taps.count; b += BATCH) {
+        const int count = min(taps.count - b, (i64)BATCH);
         ELEMENT values[BATCH];
 #pragma unroll
-        for (int u = 0; u < BATCH; u++, source += next) values[u] = b + u < taps.count ? *source : ELEMENT();
+        for (int u = 0; u < BATCH; u++) values[u] = u < count ? source[u * next] : ELEMENT();
 #pragma unroll
         for (int u = 0; u < BATCH; u++) sum += widened<SUM>(values[u]);
+        source += BATCH * next;
       }
     }
     image[index] = narrowed(sum);

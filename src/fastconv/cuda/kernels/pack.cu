@@ -2,8 +2,8 @@
 // the element, read as that integer, lies in one of two ranges, and neither wraps around.
 #include "division.cuh"
 
-#define BATCH 8  // words whose elements a warp loads before it looks at any: 2 KiB of float, in flight together
 #define COLUMN_BATCH 16  // elements a thread loads before it looks at any
+#define RESIDENT (sizeof(KEY) == 8 ? 3 : 4)  // blocks of a multiprocessor: more would leave too few registers
 
 struct Ranges {
   u64 low, span, other_low, other_span;
@@ -18,6 +18,7 @@ struct Ranges {
 // them ends or leaves the row.
 template <bool WHOLE>
 __device__ __forceinline__ u64 own_word(const KEY* __restrict__ x, i64 rows, i64 n, i64 row, i64 k, Ranges ranges) {
+  const int BATCH = WHOLE ? 8 : 4;  // words whose elements are loaded before any is looked at, 2 KiB of float
   const int lane = threadIdx.x & 31;
   const KEY* start = x + row * n + lane;
   u64 own = 0;
@@ -51,7 +52,7 @@ __device__ __forceinline__ u64 own_word(const KEY* __restrict__ x, i64 rows, i64
 }
 
 // words (rows, ceil(n / 64)) of x (rows, n): a warp makes 32 words, a ballot half a word.
-extern "C" __global__ void __launch_bounds__(256) pack_rows(
+extern "C" __global__ void __launch_bounds__(256, RESIDENT) pack_rows(
     const KEY* __restrict__ x, u64* __restrict__ words, i64 rows, i64 n, u64 low, u64 span, u64 other_low,
     u64 other_span, i64 reverse) {
   const Ranges ranges = {low, span, other_low, other_span};
@@ -70,7 +71,7 @@ extern "C" __global__ void __launch_bounds__(256) pack_rows(
 
 // Words k < ceil(n / 64) of x (outer, n, inner): that of (o, k, i) goes to
 // words[o * ceil(n / 64) * inner + k * step + i * inner_step]. A thread makes a word.
-extern "C" __global__ void __launch_bounds__(256) pack_columns(
+extern "C" __global__ void __launch_bounds__(256, RESIDENT) pack_columns(
     const KEY* __restrict__ x, u64* __restrict__ words, i64 outer, i64 n, i64 inner, i64 step, i64 inner_step,
     u64 low, u64 span, u64 other_low, u64 other_span, i64 reverse) {
   const Ranges ranges = {low, span, other_low, other_span};

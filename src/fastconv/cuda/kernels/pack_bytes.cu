@@ -3,12 +3,12 @@
 
 #define BATCH 4  // vectors of a lane: those of a warp make 32 words
 
-// Bits 0 to 3: which of four bytes, less `low`, are at most `span`; each wraps around by itself.
-__device__ __forceinline__ u32 four_bits(u32 bytes, u32 low, u32 span) {
+// In each byte's highest bit times 2^21, 2^14, 2^7 and 1, which no other product reaches: which of four bytes,
+// with the highest bits `flip` changed, are at least `bound`. So they are the highest four of the result.
+__device__ __forceinline__ u32 four_bits(u32 bytes, u32 flip, u32 bound) {
   const u32 top = 0x80808080u;
-  const u32 d = ((bytes | top) - (low & ~top)) ^ ((bytes ^ ~low) & top);
-  const u32 within = ((span & ~d) | (~(span ^ d) & ((span | top) - (d & ~top)))) & top;
-  return (within >> 7) * 0x10204080u >> 28;
+  const u32 high = (bytes ^ flip) & top, low = (bytes | top) - (bound & ~top), below = ~bound & top;
+  return ((high & below) | (high & low) | (below & low)) * 0x204081u;
 }
 
 __device__ __forceinline__ Vector<u32> load16(const u8* __restrict__ x, i64 at, i64 n) {
@@ -19,9 +19,9 @@ __device__ __forceinline__ Vector<u32> load16(const u8* __restrict__ x, i64 at, 
   return bytes;
 }
 
-// halves: the ceil(n / 64) words of x (n,), each as two of 32 bits; `low` and `span` hold one byte four times.
-extern "C" __global__ void __launch_bounds__(256) pack_bytes(
-    const u8* __restrict__ x, u32* __restrict__ halves, i64 n, u32 low, u32 span, i64 reverse) {
+// halves: the ceil(n / 64) words of x (n,), each as two of 32 bits; `flip` and `bound` hold a byte four times.
+extern "C" __global__ void __launch_bounds__(256, 4) pack_bytes(
+    const u8* __restrict__ x, u32* __restrict__ halves, i64 n, u32 flip, u32 bound, i64 reverse) {
   const int lane = threadIdx.x & 31;
   const i64 words = (n + 63) / 64;
 #pragma unroll 1
@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(256) pack_bytes(
       const i64 vector = first * 4 + j * 32 + lane, left = n - vector * 16;
       u32 bits = 0;
 #pragma unroll
-      for (int i = 0; i < 4; i++) bits |= four_bits(values[j].at[i], low, span) << i * 4;
+      for (int i = 3; i >= 0; i--) bits = bits << 4 | four_bits(values[j].at[i], flip, bound) >> 28;
       if (left < 16) bits &= left > 0 ? (1u << left) - 1 : 0;
       u32 half = bits | __shfl_xor_sync(~0u, bits, 1) << 16;
       if (reverse) half = __brevll(half) >> 32;

@@ -63,8 +63,7 @@ extern "C" __global__ void sum_rows(const ELEMENT* __restrict__ x, u64* __restri
     const Divided place = divided(task, pieces);
     const ELEMENT* begin = x + place.quotient * n + n * place.remainder / pieces;
     const ELEMENT* end = x + place.quotient * n + n * (place.remainder + 1) / pieces;
-    const ELEMENT* aligned = reinterpret_cast<const ELEMENT*>(((u64)begin + 15) & ~15ull);
-    if (aligned > end) aligned = end;
+    const ELEMENT* aligned = begin + min((i64)(0 - (u64)begin & 15) / (i64)sizeof(ELEMENT), (i64)(end - begin));
     const Vector<u64>* vectors = reinterpret_cast<const Vector<u64>*>(aligned);
     const i64 count = (u64)(end - aligned) / Vector<ELEMENT>::size;
     u64 sum = 0;
@@ -126,7 +125,7 @@ extern "C" __global__ void __launch_bounds__(256) sum_columns(
 }
 
 // sum_columns of aligned rows of whole vectors, of which there are `inner`
-extern "C" __global__ void __launch_bounds__(256) sum_vectors(
+extern "C" __global__ void __launch_bounds__(256, 3) sum_vectors(
     const ELEMENT* __restrict__ x, u64* __restrict__ sums, i64 outer, i64 n, i64 inner, i64 pieces) {
   sum_tiles(reinterpret_cast<const Vector<ELEMENT>*>(x), sums, outer, n, inner, pieces);
 }
