@@ -206,6 +206,13 @@ def test_signs_of_integers_at_thresholds_of_every_kind(backend, dtype, zero):
         assert_same(backend.asnumpy(actual.words), expected.words)
 
 
+def test_thresholds_may_be_nested_lists(backend):
+    x = values(0, (2, 70), "f4")
+    actual = pack_signs(backend.asarray(x), threshold=[[1.5], [-1.5]])
+    expected = reference.pack_signs(x, threshold=np.array([[1.5], [-1.5]]))
+    assert_same(backend.asnumpy(actual.words), expected.words)
+
+
 def test_signs_of_zero_and_nan(backend):
     x = backend.asarray(np.array([0.0, -0.0, np.nan, 1.0, -1.0, np.inf, -np.inf], np.float32))
     assert backend.asnumpy(pack_signs(x).unpack()).tolist() == [1, 1, -1, 1, -1, 1, -1]

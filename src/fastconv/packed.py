@@ -23,7 +23,7 @@ class PackedSigns:
     length : int
         Number of signs along the last axis.
     check : bool, default False
-        Also read the words and refuse any whose tail bits are not 0.
+        Also read the words, on a GPU after waiting for them, and refuse any whose tail bits are not 0.
 
     Raises
     ------

@@ -50,7 +50,7 @@ def popcount_sum(x: Array, axes: tuple[int, ...], shape: tuple[int, ...], out: A
 
 
 def packbits64(x: Array, axis: int, bitorder: str, out: Array | None) -> Array:
-    unsigned = x.view(f"u{x.dtype.itemsize}")
+    unsigned = x.view(np.dtype(f"u{x.itemsize}"))
     nonzero = (1, int(np.iinfo(unsigned.dtype).max))
     return _pack(unsigned, axis, nonzero, reverse=bitorder == "big", moved=False, out=out)
 
@@ -78,7 +78,8 @@ def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
     if accepted is None:
         compare = cupy.greater if strict else cupy.greater_equal
         signed = cupy.where(x, np.int8(1), np.int8(-1)) if x.dtype == np.bool_ else x
-        x, accepted = compare(signed, threshold), (1, 255)
+        bounds = cupy.asarray(threshold) if isinstance(threshold, (list, tuple)) else threshold
+        x, accepted = compare(signed, bounds), (1, 255)
     return _pack(x, axis, accepted, reverse=False, moved=True, out=None)
 
 
@@ -92,7 +93,7 @@ def hamming_distance(a: Array, b: Array, batch: tuple[int, ...]) -> Array:
         a, b = (contiguous(cupy.broadcast_to(x, (*batch, width))) for x in (a, b))
         pairs = [(total, width, width)]
     sizes, left, right = zip(*[(1, 0, 0)] * (DIMENSIONS - len(pairs)), *pairs, strict=True)
-    shift = min((width // 4).bit_length(), 5)  # a lane has four words or more
+    shift = min((width // 4).bit_length(), 5)  # a lane has two words or more
     pieces = _pieces(-(-total << shift) // 32, width)
     distances = cupy.empty(batch, np.int64) if pieces == 1 else cupy.zeros(batch, np.int64)
     arguments = (a, b, distances, total, width, pieces, shift, *sizes[1:], *left, *right)

@@ -98,7 +98,7 @@ __device__ __forceinline__ void sum_tiles(const T* __restrict__ x, u64* sums, i6
     const Divided place = divided(task, pieces), tile = divided(place.quotient, tiles);
     const i64 first = tile.remainder * width, end = n * (place.remainder + 1) / pieces;
     const T* source = x + tile.quotient * n * inner + first + column;
-    u32 counts[size] = {};
+    u32 counts[size] = {};  // a thread does not see the 2^26 rows it would take to overflow
     if (row < beside && first + column < inner) {
 #pragma unroll 4
       for (i64 k = n * place.remainder / pieces + row; k < end; k += beside) {
