@@ -140,7 +140,8 @@ class RawModule:
             first: list[bytes] = []
             for order in range(compiler.ORDERS):
                 for array, content in zip(arrays, before, strict=True):
-                    np.copyto(array, content)
+                    if array.flags.writeable:  # NumPy's broadcast arrays are not
+                        np.copyto(array, content)
                 compiler.launch(self._source, self._defines, name, grid, block, given, shared_mem, order)
                 results = [a.tobytes() for a in arrays]
                 if order and results != first:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from math import isqrt, prod
+from operator import mul
 from typing import Any
 
 import cupy
 import numpy as np
 
 from fastconv._arguments import Filter, Pair
+from fastconv._dimensions import merged
 from fastconv.cuda._arrays import Array, contiguous
 from fastconv.cuda._compile import THREADS, c_type, launch
 
@@ -36,11 +39,12 @@ BOUNDARIES = ("fill", "wrap", "symm")
 def filter_directly(image: Array, kernel: Array, plan: Filter, results: Array) -> None:
     """``results`` = ``image`` correlated with ``kernel`` (..., kh, kw), whose dtype sums are kept in."""
     pixels = contiguous(_readable(image, kernel.dtype, plan.dtype))
-    dimensions = _batch(pixels.shape[:-2], kernel.shape[:-2], plan.batch)
+    dimensions = _batch(pixels, kernel, plan.batch)
     if len(dimensions) > BATCH_RANK:
-        pixels = contiguous(cupy.broadcast_to(pixels, (*plan.batch, *pixels.shape[-2:])))
-        kernel = contiguous(cupy.broadcast_to(kernel, (*plan.batch, *kernel.shape[-2:])))
-        dimensions = _batch(plan.batch, plan.batch, plan.batch)
+        pixels, kernel = (
+            contiguous(cupy.broadcast_to(x, (*plan.batch, *x.shape[-2:]))) for x in (pixels, kernel)
+        )
+        dimensions = _batch(pixels, kernel, plan.batch)
     dimensions = [(1, 0, 0)] * (BATCH_RANK - len(dimensions)) + dimensions
     sizes, image_steps, kernel_steps = zip(*dimensions, strict=True)
     size, itemsize = kernel.shape[-2:], kernel.dtype.itemsize
@@ -63,8 +67,7 @@ def filter_directly(image: Array, kernel: Array, plan: Filter, results: Array) -
                 pixels, kernel, results, np.asarray(plan.fillvalue).astype(kernel.dtype)[()],
                 BOUNDARIES.index(plan.boundary), *pixels.shape[-2:], *size, *plan.before, *plan.size,
                 int(plan.mirrored), *chunk, first, across, down, *sizes[1:],
-                *(step * prod(pixels.shape[-2:]) for step in image_steps),
-                *(step * prod(size) for step in kernel_steps),
+                *image_steps, *kernel_steps,
             ),
             values * itemsize,
         )  # fmt: skip
@@ -97,21 +100,15 @@ def _chunk(kernel: Pair, most_rows: int, kind: str) -> Pair:
     return rows, -(-kw // -(-kw // most_columns))
 
 
-def _batch(
-    image: tuple[int, ...], kernel: tuple[int, ...], batch: tuple[int, ...]
-) -> list[tuple[int, int, int]]:
-    """The dimensions of ``batch``: size, and how many images and kernels a step along each passes.
-    Neighbours that broadcast alike are one."""
-    merged: list[tuple[int, int, int]] = []
-    steps = [1, 1]
-    for back, n in enumerate(reversed(batch), 1):
-        own = [len(shape) >= back and shape[-back] == n for shape in (image, kernel)]
-        if n == 1:
-            continue
-        last = merged[0] if merged else None
-        if last and [step > 0 for step in last[1:]] == own:
-            merged[0] = (last[0] * n, *last[1:])
-        else:
-            merged.insert(0, (n, steps[0] * own[0], steps[1] * own[1]))
-        steps = [step * n if there else step for step, there in zip(steps, own, strict=True)]
-    return merged
+def _batch(image: Array, kernel: Array, batch: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """The dimensions of ``batch``: size, and the steps in elements of images and of kernels."""
+    steps = ([step * prod(x.shape[-2:]) for step in _steps(x.shape[:-2], batch)] for x in (image, kernel))
+    return merged(batch, *map(tuple, steps))
+
+
+def _steps(own: tuple[int, ...], batch: tuple[int, ...]) -> tuple[int, ...]:
+    """How many arrays of a batch of shape ``own`` a step along each dimension of ``batch`` passes."""
+    steps = list(accumulate(own[:0:-1], mul, initial=1))[::-1] if own else []
+    return (0,) * (len(batch) - len(own)) + tuple(
+        step if n > 1 else 0 for n, step in zip(own, steps, strict=True)
+    )

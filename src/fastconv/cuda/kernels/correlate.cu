@@ -7,9 +7,15 @@
 #include "common.cuh"
 #include "complex.cuh"
 #include "copy_async.cuh"
+#include "division.cuh"
 #include "half.cuh"
 
 enum Boundary { FILL, WRAP, SYMM };
+#if __CUDA_ARCH__ > 800
+const int BLOCKS = sizeof(SUM) == 4 ? 4 : 3;  // of a multiprocessor: 4 need sums and all else in 64 registers
+#else
+const int BLOCKS = 3;
+#endif
 const int GROUP = Vector<SUM>::size;  // taps that come in one load
 
 struct Image {
@@ -133,18 +139,10 @@ __device__ __forceinline__ void store_all(const SUM (&sums)[ROWS], RESULT* place
     if (r < count) store(place + r * step, sums[r]);
 }
 
-// The index along a dimension of size n, the last of those that `rest` counts through; 32 bits where they suffice
-__device__ __forceinline__ i64 split(i64& rest, i64 n) {
-  if (n == 1) return 0;
-  const i64 index = rest, outer = (rest | n) >> 32 ? rest / n : (u32)rest / (u32)n;
-  rest = outer;
-  return index - outer * n;
-}
-
 // Result (i, j) and tap (0, 0) meet at pixel (i - above, j - left); if `mirrored`, results are stored in reverse
 // order. Tiles are numbered, across x down for each of a batch of 4 dimensions, the last of sizes n1, n2 and n3,
 // along which images and kernels have steps in elements.
-extern "C" __global__ void __launch_bounds__(256, 3) correlate(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) correlate(
     const PIXEL* __restrict__ images, const SUM* __restrict__ kernels, RESULT* __restrict__ results, SUM fill,
     i64 boundary, i64 height, i64 width, i64 kernel_height, i64 kernel_width, i64 above, i64 left, i64 rows,
     i64 columns, i64 mirrored, i64 chunk_height, i64 chunk_width, i64 first_tile, i64 across, i64 down, i64 n1, i64 n2,
@@ -155,14 +153,16 @@ extern "C" __global__ void __launch_bounds__(256, 3) correlate(
   SUM* kept = tile + (tile_rows + chunk_height - 1) * PITCH + threadIdx.y * blockDim.x + threadIdx.x;
   const SUM* pixels = tile + threadIdx.y * ROWS * PITCH + threadIdx.x;
   const i64 size = rows * columns, step = mirrored ? -columns : columns;
-  i64 rest = first_tile + blockIdx.x;
-  const i64 j0 = split(rest, across) * blockDim.x, i0 = split(rest, down) * tile_rows;
+  const Divided x = divided(first_tile + blockIdx.x, across), y = divided(x.quotient, down);
+  const i64 j0 = x.remainder * blockDim.x, i0 = y.remainder * tile_rows;
   const i64 i = i0 + threadIdx.y * ROWS, j = j0 + threadIdx.x, at = i * columns + j;
-  RESULT* place = results + rest * size + (mirrored ? size - 1 - at : at);
+  RESULT* place = results + y.quotient * size + (mirrored ? size - 1 - at : at);
   const int own = (int)min(rows - i, (i64)ROWS) * (j < columns);
-  const i64 b3 = split(rest, n3), b2 = split(rest, n2), b1 = split(rest, n1);
-  const PIXEL* first = images + rest * image0 + b1 * image1 + b2 * image2 + b3 * image3;
-  const SUM* kernel = kernels + rest * kernel0 + b1 * kernel1 + b2 * kernel2 + b3 * kernel3;
+  const Divided b3 = divided(y.quotient, n3), b2 = divided(b3.quotient, n2), b1 = divided(b2.quotient, n1);
+  const PIXEL* first =
+      images + b1.quotient * image0 + b1.remainder * image1 + b2.remainder * image2 + b3.remainder * image3;
+  const SUM* kernel =
+      kernels + b1.quotient * kernel0 + b1.remainder * kernel1 + b2.remainder * kernel2 + b3.remainder * kernel3;
   const Image image = {first, height, width, boundary, fill};
   const int most_rows = (int)min(rows - i0, (i64)tile_rows), most_columns = (int)min(columns - j0, (i64)blockDim.x);
   for (i64 a = 0; a < kernel_height; a += chunk_height)
