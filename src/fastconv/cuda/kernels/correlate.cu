@@ -5,10 +5,10 @@
 // come in chunks of at most ROWS x HALO; for each, the taps and the pixels under the tile, in rows of PITCH, go to
 // shared memory.
 #include "common.cuh"
-#include "complex.cuh"
 #include "copy_async.cuh"
 #include "division.cuh"
 #include "half.cuh"
+#include "sums.cuh"
 
 enum Boundary { FILL, WRAP, SYMM };
 #if __CUDA_ARCH__ > 800
@@ -91,7 +91,7 @@ template <int A>
 __device__ __forceinline__ void add_tap(SUM (&sums)[ROWS], SUM (&pixels)[ROWS], const SUM* column, SUM tap) {
   if (A > 0) pixels[(A + ROWS - 1) % ROWS] = column[(A + ROWS - 1) * PITCH];
 #pragma unroll
-  for (int r = 0; r < ROWS; r++) sums[r] += pixels[(A + r) % ROWS] * tap;
+  for (int r = 0; r < ROWS; r++) sums[r] = plus_product(sums[r], pixels[(A + r) % ROWS], tap);
 }
 
 // Products of taps A + K to A + count - 1
@@ -130,7 +130,7 @@ __device__ __forceinline__ void keep(const SUM (&sums)[ROWS], SUM* kept, int thr
 
 __device__ __forceinline__ void add_kept(SUM (&sums)[ROWS], const SUM* kept, int threads) {
 #pragma unroll
-  for (int r = 0; r < ROWS; r++) sums[r] += kept[r * threads];
+  for (int r = 0; r < ROWS; r++) sums[r] = total(sums[r], kept[r * threads]);
 }
 
 __device__ __forceinline__ void store_all(const SUM (&sums)[ROWS], RESULT* place, i64 step, int count) {
