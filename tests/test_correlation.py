@@ -1,5 +1,6 @@
 """Correlation and convolution: against the reference, SciPy and PyTorch, and by algebra."""
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -311,6 +312,16 @@ def test_reference_conv2d_equals_pytorch(torch, seed, geometry, groups):
     bias = values(seed + 2, (3 * groups,), "f8")
     expected = torch.nn.functional.conv2d(*map(torch.from_numpy, (x, w, bias)), groups=groups, **options)
     np.testing.assert_allclose(reference.conv2d(x, w, bias, groups=groups, **options), expected, atol=1e-10)
+
+
+@given(*[st.integers(1, 10**6)] * 2, st.integers(1, 100), st.tuples(*[st.integers(1, 10**6)] * 4))
+def test_blocks_of_conv2d_on_a_gpu_are_small(channels, filters, taps, sizes):
+    from fastconv.cuda.correlation import _steps  # which needs CuPy, or its stand-in
+
+    planes, groups, *others = _steps(channels, filters, taps, sizes, most=2**20)
+    windows = groups * math.prod(others)
+    assert windows <= max(1, 2**20 // max(planes * taps, filters))
+    assert groups * planes * taps * filters <= max(2**20, taps * filters)
 
 
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])

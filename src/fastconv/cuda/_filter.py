@@ -48,7 +48,8 @@ def filter_directly(image: Array, kernel: Array, plan: Filter, results: Array) -
     dimensions = [(1, 0, 0)] * (BATCH_RANK - len(dimensions)) + dimensions
     sizes, image_steps, kernel_steps = zip(*dimensions, strict=True)
     size, itemsize = kernel.shape[-2:], kernel.dtype.itemsize
-    rows, columns = SUMS_BYTES // itemsize, THREADS // TILE_ROWS * SUMS_BYTES // itemsize
+    rows = SUMS_BYTES // itemsize
+    columns = THREADS * rows // TILE_ROWS
     block = min(columns, -(-plan.size[1] // 32) * 32), min(TILE_ROWS // rows, -(-plan.size[0] // rows))
     chunk = _chunk(size, rows, kernel.dtype.kind)
     tile = block[1] * rows, block[0]

@@ -15,8 +15,8 @@ from fastconv.cuda._arrays import Array, deliver, result
 from fastconv.cuda._filter import filter_directly
 
 BLOCK_BYTES = 12 * 1024 * 1024
-"""Bytes of windows, of converted filters, of products and of those in the result's dtype, each, in conv2d:
-together less than the 64 MiB that it may take."""
+"""Bytes of windows, of filters that had to be copied, and of products in conv2d, each: together, and with
+what an allocator adds, less than the 64 MiB that it may take."""
 
 FEWEST_WINDOWS = 16
 """Columns of a matrix product, at least, if a block holds so many: fewer would load filters for little."""
@@ -32,7 +32,7 @@ def convolve2d(image: Array, kernel: Array, plan: Filter, out: Array | None) -> 
 
 
 def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:
-    """ "auto" is "direct": whether a kernel has factors, the host would have to wait for."""
+    """Method "auto" is "direct": to look for factors, the host would have to wait for the kernel."""
     image = cupy.asarray(image)
     target = result(out, plan.shape, plan.dtype, image, kernel)
     if target.size == 0 or kernel.size == 0:
@@ -80,14 +80,17 @@ def conv2d(
     images = layout.nchw(x).reshape(n, groups, c, *geometry.size).transpose(1, 2, 0, 3, 4)
     results = layout.nchw(target).reshape(n, groups, o, *geometry.output).transpose(1, 2, 0, 3, 4)
     filters = weight.reshape(groups, o, c * geometry.taps)
-    results[...] = 0 if bias is None else cupy.asarray(bias).astype(dtype).reshape(groups, o, 1, 1, 1)
     if c:
-        _add_products(images, filters, geometry, results)
+        _multiply_blocks(images, filters, geometry, results)
+    else:
+        results[...] = 0
+    if bias is not None:
+        results += cupy.asarray(bias).astype(dtype).reshape(groups, o, 1, 1, 1)
     return deliver(target, out)
 
 
-def _add_products(images: Array, filters: Array, geometry: Window, results: Array) -> None:
-    """``results`` (groups, O, N, Ho, Wo) += ``filters`` (groups, O, C * taps) times the windows of ``images``
+def _multiply_blocks(images: Array, filters: Array, geometry: Window, results: Array) -> None:
+    """``results`` (groups, O, N, Ho, Wo) = ``filters`` (groups, O, C * taps) times the windows of ``images``
     (groups, C, N, H, W), block by block."""
     work = working_dtype(results.dtype)
     c, sizes = images.shape[1], (results.shape[0], *results.shape[2:])
@@ -99,8 +102,10 @@ def _add_products(images: Array, filters: Array, geometry: Window, results: Arra
             own = slice(first, min(first + planes, c))
             taken = slice(own.start * geometry.taps, own.stop * geometry.taps)
             part = filters[g, :, taken].astype(work, copy=False)
-            terms = cupy.matmul(part, _windows(images[g, own, n], geometry, i, j, work))
-            block += terms.reshape(block.shape).astype(block.dtype, copy=False)
+            terms = cupy.matmul(part, _windows(images[g, own, n], geometry, i, j, work)).reshape(block.shape)
+            if first:
+                terms += block
+            block[...] = terms
 
 
 def _steps(channels: int, filters: int, taps: int, sizes: tuple[int, ...], most: int) -> tuple[int, ...]:
