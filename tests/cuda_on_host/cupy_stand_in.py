@@ -140,7 +140,8 @@ class RawModule:
             first: list[bytes] = []
             for order in range(compiler.ORDERS):
                 for array, content in zip(arrays, before, strict=True):
-                    np.copyto(array, content)
+                    if array.flags.writeable:  # NumPy's broadcast arrays are not
+                        np.copyto(array, content)
                 compiler.launch(self._source, self._defines, name, grid, block, given, shared_mem, order)
                 results = [a.tobytes() for a in arrays]
                 if order and results != first:
@@ -195,7 +196,7 @@ def _wrapped(function: Any) -> Any:
 
 
 def asarray(x: Any, dtype: Any = None, order: str | None = None) -> ndarray:
-    if isinstance(x, ndarray) and dtype in (None, x.dtype):
+    if isinstance(x, ndarray) and _same(x, dtype):
         return x
     host = np.asarray(_host(x))
     result = empty(host.shape, host.dtype.newbyteorder("=") if dtype is None else dtype)
@@ -204,7 +205,11 @@ def asarray(x: Any, dtype: Any = None, order: str | None = None) -> ndarray:
 
 
 def ascontiguousarray(x: ndarray, dtype: Any = None) -> ndarray:
-    return x if x.flags.c_contiguous and dtype in (None, x.dtype) else asarray(x._host.copy(), dtype)
+    return x if x.flags.c_contiguous and _same(x, dtype) else asarray(x._host.copy(), dtype)
+
+
+def _same(x: ndarray, dtype: Any) -> bool:
+    return dtype is None or bool(x.dtype == dtype)  # float64 == None
 
 
 def asnumpy(x: ndarray) -> np.ndarray:
@@ -228,6 +233,7 @@ def install() -> types.ModuleType:
     cupy.fft = types.SimpleNamespace(
         **{name: _wrapped(getattr(np.fft, name)) for name in ("fft2", "ifft2", "rfft2", "irfft2")}
     )
+    cupy.linalg = types.SimpleNamespace(norm=_wrapped(np.linalg.norm))
     cupy.cuda = types.SimpleNamespace(
         Device=Device, runtime=types.SimpleNamespace(CUDARuntimeError=RuntimeError, getDeviceCount=lambda: 1)
     )
