@@ -10,7 +10,7 @@ from fastconv._layer import Layer
 from fastconv.cuda import bits
 from fastconv.cuda._arrays import Array, contiguous
 from fastconv.cuda._compile import c_type, launch_over
-from fastconv.cuda._products import Strides, by_group, by_pixel
+from fastconv.cuda._problem import Strides, by_group, by_pixel, by_value, problem_of
 from fastconv.packed import PackedSigns
 
 
@@ -24,9 +24,9 @@ def grouped_words(x: Array | PackedSigns, layer: Layer) -> tuple[Array, Strides]
             words = _regrouped(words, n * h * w, groups, channels)
         return words, by_pixel(groups, layer.geometry, depth)
     if layer.source.channels_last and layer.source.rank > 2:
-        words = bits.pack_signs(contiguous(x).reshape(n, h, w, groups, channels), 4, 1, 0)
+        words = bits.pack_signs(x.reshape(n, h, w, groups, channels), 4, 1, 0)
         return words, by_pixel(groups, layer.geometry, depth)
-    words = bits.pack_signs(contiguous(x).reshape(n, groups, channels, h, w), 2, 1, 0)
+    words = bits.pack_signs(x.reshape(n, groups, channels, h, w), 2, 1, 0)
     return words, by_group(groups, layer.geometry, depth)
 
 
@@ -39,13 +39,13 @@ def _regrouped(words: Array, pixels: int, groups: int, channels: int) -> Array:
 
 def max_pool(words: Array, geometry: Window, pooled: Array) -> None:
     """pooled (..., Ho, Wo, w) = the OR of ``words`` (..., H, W, w) under each window."""
-    words = contiguous(words)
-    depth, images = words.shape[-1], pooled.size // max(geometry.positions * words.shape[-1], 1)
-    (top, _), (left, _) = geometry.padding
-    arguments = (
-        words, pooled, images, *geometry.output, depth, *geometry.size, *geometry.kernel, *geometry.stride,
-        top, left,
-    )  # fmt: skip
+    if not pooled.size:
+        return
+    depth = words.shape[-1]
+    images = pooled.size // (geometry.positions * depth)
+    steps, none = by_pixel(1, geometry, depth), Strides(0, 0, 0, 0)
+    problem = problem_of(geometry, images, steps, none, words=depth)
+    arguments = (contiguous(words), pooled, by_value(problem))
     launch_over(pooled.size, "binary_words.cu", "max_pool", (), arguments)
 
 
@@ -56,28 +56,32 @@ def mean_magnitudes(
     all channels of the group."""
     if not means.size:
         return
-    x = cupy.ones(x.shape, np.uint8) if x.dtype == np.bool_ else contiguous(x)
+    planes = _floats(x)
     n, c, h, w = layout.sizes(x.shape)
-    channels = c // groups
+    channels, positions = c // groups, geometry.positions
     last = layout.channels_last and layout.rank > 2
-    steps = (h * w * c, 1, w * c, c) if last else (c * h * w, h * w, w, 1)
-    planes = x
+    steps = by_pixel(c, geometry, 1) if last else by_group(c, geometry, 1)
     if channels != 1:
-        planes = cupy.empty((n, groups, h, w), np.float64)
+        x, planes = planes, cupy.empty((n, groups, h, w), np.float64)
         lanes = 32 if last else 1
-        launch_over(
-            planes.size * lanes, "magnitudes.cu", "channel_sums", _types(x, means),
-            (x, planes, n, groups, channels, h, w, *steps),
-        )  # fmt: skip
-        steps = (groups * h * w, h * w, w, 1)
-    (top, _), (left, _) = geometry.padding
-    launch_over(
-        means.size, "magnitudes.cu", "window_means", _types(planes, means),
-        (
-            planes, means, n, groups, *geometry.output, int(channels_last), h, w, *steps, *geometry.kernel,
-            *geometry.stride, *geometry.dilation, top, left, geometry.taps * channels,
-        ),
-    )  # fmt: skip
+        arguments = (x, planes, n, groups, channels, h, w, *steps)
+        launch_over(planes.size * lanes, "magnitudes.cu", "channel_sums", _types(x, means), arguments)
+        steps = by_group(groups, geometry, 1)
+    strides = Strides(groups * positions, positions, 0, 1)
+    if channels_last:
+        strides = Strides(groups * positions, 1, 0, groups)
+    problem = problem_of(geometry, n, steps, strides, groups=groups, channels=channels)
+    types = _types(planes, means)
+    launch_over(means.size, "magnitudes.cu", "window_means", types, (planes, means, by_value(problem)))
+
+
+def _floats(x: Array) -> Array:
+    """Integers in a float type that holds them, signs for bool; so kernels are compiled for three types."""
+    if x.dtype == np.bool_:
+        return cupy.ones(x.shape, np.float32)
+    if x.dtype.kind == "f":
+        return contiguous(x)
+    return contiguous(x.astype(np.float32 if x.itemsize <= 2 else np.float64))
 
 
 def _types(x: Array, means: Array) -> tuple[str, ...]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import cupy
 import numpy as np
@@ -13,6 +12,7 @@ from fastconv._arguments import Window
 from fastconv._epilogue import Epilogue
 from fastconv.cuda._arrays import Array, contiguous
 from fastconv.cuda._compile import binary_product, c_type, launch, launch_over
+from fastconv.cuda._problem import Strides, by_value, problem_of
 from fastconv.packed import PackedFilters
 
 TILE, BLOCK = 64, 128
@@ -24,67 +24,6 @@ takes in a step from one of its 64 filters. Not measured on a GPU."""
 
 NULL = np.uintp(0)
 """An array that is not there, to a kernel."""
-
-
-class Problem(NamedTuple):
-    """``struct Problem`` of kernels/binary_problem.cuh, field by field."""
-
-    pixels: int
-    positions: int
-    output_columns: int
-    groups: int
-    filters: int
-    channels: int
-    words: int
-    rows: int
-    columns: int
-    kernel_rows: int
-    kernel_columns: int
-    stride_rows: int
-    stride_columns: int
-    dilation_rows: int
-    dilation_columns: int
-    top: int
-    left: int
-    image_step: int
-    group_step: int
-    row_step: int
-    column_step: int
-    image_stride: int
-    group_stride: int
-    filter_stride: int
-    pixel_stride: int
-    outside: int
-
-
-FIELDS = np.dtype([(name, np.int64) for name in Problem._fields])
-
-
-@lru_cache(256)
-def _by_value(problem: Problem) -> Any:
-    """Arrays of one element are what CuPy passes to kernels by value."""
-    return np.array([tuple(problem)], FIELDS)
-
-
-class Strides(NamedTuple):
-    """Of an array of pixels, from one image, group, row or filter, and column or pixel to the next."""
-
-    image: int
-    group: int
-    line: int
-    pixel: int
-
-
-def by_group(groups: int, geometry: Window, depth: int) -> Strides:
-    """Of words (N, groups, H, W, depth)."""
-    h, w = geometry.size
-    return Strides(groups * h * w * depth, h * w * depth, w * depth, depth)
-
-
-def by_pixel(groups: int, geometry: Window, depth: int) -> Strides:
-    """Of words (N, H, W, groups, depth)."""
-    h, w = geometry.size
-    return Strides(h * w * groups * depth, depth, w * groups * depth, groups * depth)
 
 
 def multiply(
@@ -106,10 +45,9 @@ def multiply(
     defines, parameters = _epilogue(epilogue, factor)
     direct = depth * part <= FULL_TILE
     product = () if direct else binary_product()
-    problem = Problem(
-        images * geometry.positions, geometry.positions, geometry.output[1], groups, part, channels, depth,
-        *geometry.size, *geometry.kernel, *geometry.stride, *geometry.dilation, geometry.padding[0][0],
-        geometry.padding[1][0], *steps, *strides, pad_value if direct else pad_value + 1,
+    problem = problem_of(
+        geometry, images, steps, strides, groups=groups, filters=part, channels=channels, words=depth,
+        outside=pad_value if direct else pad_value + 1,
     )  # fmt: skip
     packed = contiguous(weight.words)
     cut = problem.outside and geometry.padded != geometry.size
@@ -117,7 +55,7 @@ def multiply(
     arguments = (words, packed, sums, *parameters, target)
     if direct:
         threads = prod(target.shape) * (64 if "SIGNS" in defines else 1)
-        launch_over(threads, "binary_direct.cu", "binary_direct", defines, (*arguments, _by_value(problem)))
+        launch_over(threads, "binary_direct.cu", "binary_direct", defines, (*arguments, by_value(problem)))
         return
     if "SIGNS" in defines and groups > 1 and part % 64:
         target.fill(0)  # groups meet within words, to which their bits are added
@@ -125,7 +63,7 @@ def multiply(
     wide = int(depth % 2 == 0 and (words.data.ptr | packed.data.ptr) % 16 == 0)
     launch(
         "binary_gemm.cu", "binary_gemm", (*defines, *product), (blocks,), (BLOCK,),
-        (*arguments, wide, _by_value(problem)),
+        (*arguments, wide, by_value(problem)),
     )  # fmt: skip
 
 

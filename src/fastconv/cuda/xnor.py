@@ -16,7 +16,8 @@ from fastconv.cuda import bits
 from fastconv.cuda._arrays import Array, contiguous, deliver, result
 from fastconv.cuda._compile import launch_over
 from fastconv.cuda._images import grouped_words, max_pool, mean_magnitudes
-from fastconv.cuda._products import Strides, by_group, multiply
+from fastconv.cuda._problem import Strides, by_group
+from fastconv.cuda._products import multiply
 from fastconv.packed import PackedFilters, PackedSigns
 
 
@@ -53,7 +54,8 @@ def xnor_linear(
         factor = None
         if epilogue.by_window:
             factor = cupy.empty(rows, epilogue.dtype)
-            image = contiguous(x).reshape(1, 1, rows, k)
+            image: Array = x
+            image = image.reshape(1, 1, rows, k)
             mean_magnitudes(image, ImageLayout(4, True), _line(rows), 1, factor, channels_last=False)
         right = weight if isinstance(weight, PackedFilters) else _packed_rows(weight, -1)
         _multiply_rows(_packed_rows(x, -1), right, k, 1, rows, epilogue, factor, target)
@@ -70,7 +72,7 @@ def xnor_conv2d(
     geometry, groups, o = layer.geometry, layer.groups, layer.filters
     filters = weight
     if not isinstance(weight, PackedFilters):
-        filters = pack_filters(contiguous(weight).reshape(o, layer.channels, *geometry.kernel), 1)
+        filters = pack_filters(weight.reshape(o, layer.channels, *geometry.kernel), 1)
     epilogue = with_alpha(epilogue, filters, _mean_magnitude)
     target = output(result, epilogue, layer.shape, layer.logical, out, x, weight)
     if target.size:

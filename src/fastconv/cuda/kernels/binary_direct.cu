@@ -23,7 +23,7 @@ __device__ __forceinline__ int window_sum(const u64* __restrict__ words, const u
   return (int)y;
 }
 
-extern "C" __global__ void __launch_bounds__(256) binary_direct(
+extern "C" __global__ void __launch_bounds__(256, 3) binary_direct(
     const u64* __restrict__ words, const u64* __restrict__ filters, const int* __restrict__ sums, const Scale* __restrict__ scale,
     const Bias* __restrict__ bias, const RESULT* __restrict__ factor, RESULT* __restrict__ result, const Problem p) {
   const Epilogue e = {scale, bias, factor, result};

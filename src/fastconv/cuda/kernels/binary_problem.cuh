@@ -1,8 +1,8 @@
-// A binary convolution as kernels see it: its sizes and strides, and what lies under each window.
+// A binary convolution, or pooling, as kernels see it: its sizes and strides, and what lies under each window.
 #pragma once
 #include "common.cuh"
 
-// Passed by value; the fields are those of Problem in fastconv/cuda/_products.py, in that order.
+// Passed by value; the fields are those of Problem in fastconv/cuda/_problem.py, in that order.
 struct Problem {
   i64 pixels, positions, output_columns;  // of all images, of one, of a row
   i64 groups, filters, channels, words;   // of a group; of a tap

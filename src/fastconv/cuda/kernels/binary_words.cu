@@ -1,5 +1,5 @@
 // Words of signs, besides multiplying them: sums of filters, channels regrouped, pooling.
-#include "common.cuh"
+#include "binary_problem.cuh"
 
 // sums (O, kh + 1, kw + 1): of each filter the sum of the signs of all taps above and left of (a, b), from words
 // (O, kh, kw, w) of `channels` signs a tap. Differences of four of them sum any rectangle of taps.
@@ -35,14 +35,15 @@ extern "C" __global__ void regroup(const u64* __restrict__ words, u64* __restric
 }
 
 // pooled (N, Ho, Wo, w) = the OR of the words of images (N, H, W, w) under each window
-extern "C" __global__ void max_pool(const u64* __restrict__ images, u64* __restrict__ pooled, i64 n, i64 height, i64 width, i64 depth, i64 h, i64 w,
-                                    i64 kh, i64 kw, i64 stride_rows, i64 stride_columns, i64 top, i64 left) {
-  for (i64 i = first_index(); i < n * height * width * depth; i += index_step()) {
-    const i64 word = i % depth, pixel = i / depth, column = pixel % width * stride_columns - left;
-    const i64 row = pixel / width % height * stride_rows - top, image = pixel / width / height;
+extern "C" __global__ void max_pool(const u64* __restrict__ images, u64* __restrict__ pooled, const Problem p) {
+  for (i64 i = first_index(); i < p.pixels * p.words; i += index_step()) {
+    const i64 pixel = i / p.words, word = i - pixel * p.words;
+    const Window w = window_of(pixel, p);
+    const Inside in = inside_of(w, p);
+    const u64* image = images + w.image * p.image_step + word;
     u64 bits = 0;
-    for (i64 a = max(row, (i64)0); a < min(row + kh, h); a++)
-      for (i64 b = max(column, (i64)0); b < min(column + kw, w); b++) bits |= images[((image * h + a) * w + b) * depth + word];
+    for (int a = in.rows.first; a < in.rows.last; a++)
+      for (int b = in.columns.first; b < in.columns.last; b++) bits |= image[(w.row + a) * p.row_step + (w.column + b) * p.column_step];
     pooled[i] = bits;
   }
 }

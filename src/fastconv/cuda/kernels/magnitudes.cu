@@ -1,9 +1,10 @@
-// The means of |x| under windows. ELEMENT is the type of x, RESULT that of the means; sums are float64.
+// The means of |x| under windows. ELEMENT is the type of x (half, float or double), RESULT that of the means
+// (float or double); sums are float64.
+#include "binary_problem.cuh"
 #include "half.cuh"
 #include "rounded.cuh"
 
-template <class T>
-__device__ __forceinline__ double magnitude(T x) { return fabs((double)x); }
+__device__ __forceinline__ double magnitude(double x) { return fabs(x); }
 __device__ __forceinline__ double magnitude(float x) { return fabs(widened(x)); }
 __device__ __forceinline__ double magnitude(half x) { return fabs(widened(to_float(x))); }
 
@@ -26,25 +27,20 @@ extern "C" __global__ void channel_sums(const ELEMENT* __restrict__ x, double* _
   }
 }
 
-// means (N, G, Ho, Wo), or (N, Ho, Wo, G) with channels_last, of planes (N, G, H, W) with steps of their own;
-// `terms` is how many magnitudes each is the mean of
-extern "C" __global__ void window_means(const ELEMENT* __restrict__ planes, RESULT* __restrict__ means, i64 n, i64 groups, i64 height, i64 width,
-                                        i64 channels_last, i64 h, i64 w, i64 image_step, i64 group_step, i64 row_step, i64 column_step,
-                                        i64 kh, i64 kw, i64 stride_rows, i64 stride_columns, i64 dilation_rows, i64 dilation_columns,
-                                        i64 top, i64 left, i64 terms) {
-  for (i64 t = first_index(); t < n * groups * height * width; t += index_step()) {
-    const i64 j = t % width, i = t / width % height, group = t / width / height % groups, image = t / width / height / groups;
-    const ELEMENT* plane = planes + image * image_step + group * group_step;
+// means of planes (N, G, H, W) under each window, which are sums of p.channels magnitudes
+extern "C" __global__ void __launch_bounds__(256, 3) window_means(const ELEMENT* __restrict__ planes, RESULT* __restrict__ means, const Problem p) {
+  const bool by_pixel = p.pixel_stride != 1;  // neighbouring threads write neighbours
+  const double terms = (double)max(p.channels * p.kernel_rows * p.kernel_columns, (i64)1);
+  for (i64 t = first_index(); t < p.pixels * p.groups; t += index_step()) {
+    const i64 inner = by_pixel ? p.groups : p.positions, outer = t / inner, at = t - outer * inner;
+    const i64 group = by_pixel ? at : outer % p.groups;
+    const Window w = window_of(by_pixel ? outer : outer / p.groups * p.positions + at, p);
+    const Inside in = inside_of(w, p);
+    const ELEMENT* plane = planes + w.image * p.image_step + group * p.group_step;
     double total = 0;
-    for (i64 a = 0; a < kh; a++) {
-      const i64 row = i * stride_rows - top + a * dilation_rows;
-      if (row < 0 || row >= h) continue;
-      for (i64 b = 0; b < kw; b++) {
-        const i64 column = j * stride_columns - left + b * dilation_columns;
-        if (column >= 0 && column < w) total += magnitude(plane[row * row_step + column * column_step]);
-      }
-    }
-    const i64 place = channels_last ? ((image * height + i) * width + j) * groups + group : t;
-    store(means + place, total / (double)max(terms, (i64)1));
+    for (int a = in.rows.first; a < in.rows.last; a++)
+      for (int b = in.columns.first; b < in.columns.last; b++)
+        total += magnitude(plane[(w.row + a * p.dilation_rows) * p.row_step + (w.column + b * p.dilation_columns) * p.column_step]);
+    store(means + place_of(w, group, p), total / terms);
   }
 }
