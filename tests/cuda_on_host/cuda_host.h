@@ -9,6 +9,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -110,6 +111,23 @@ inline void resume(size_t i) {
   setcontext(&context);
 }
 
+// Let fibers of a warp go on whose collective is complete; false if there are none.
+inline bool release_warp(size_t first) {
+  size_t last = std::min(first + 32, block.threads);
+  bool any = false;
+  for (size_t i = first; i < last; i++) {
+    if (block.fibers[i].state != AT_WARP) continue;
+    unsigned mask = block.fibers[i].mask, present = 0;
+    for (size_t j = first; j < last; j++)
+      if (block.fibers[j].state == AT_WARP && block.fibers[j].mask == mask) present |= 1u << (j - first);
+    if (present != mask) continue;
+    any = true;
+    for (size_t j = first; j < last; j++)
+      if (mask >> (j - first) & 1) block.fibers[j].state = READY;
+  }
+  return any;
+}
+
 // Let fibers go on whose barrier or collective is complete; false if there are none.
 inline bool release() {
   size_t done = 0, waiting = 0;
@@ -120,27 +138,24 @@ inline bool release() {
     for (Fiber& f : running())
       if (f.state == AT_BARRIER) f.state = READY;
   }
-  for (size_t first = 0; first < block.threads; first += 32) {
-    size_t last = std::min(first + 32, block.threads);
-    for (size_t i = first; i < last; i++) {
-      if (block.fibers[i].state != AT_WARP) continue;
-      unsigned mask = block.fibers[i].mask, present = 0;
-      for (size_t j = first; j < last; j++)
-        if (block.fibers[j].state == AT_WARP && block.fibers[j].mask == mask) present |= 1u << (j - first);
-      if (present != mask) continue;
-      any = true;
-      for (size_t j = first; j < last; j++)
-        if (mask >> (j - first) & 1) block.fibers[j].state = READY;
-    }
-  }
+  for (size_t first = 0; first < block.threads; first += 32) any |= release_warp(first);
   return any;
 }
 
-inline void run_block(const std::vector<unsigned>& order) {
+// Threads run in the given order, warps in step, or `ahead`: each to its next barrier before the others start.
+inline void run_block(const std::vector<unsigned>& order, bool ahead) {
   for (;;) {
     bool ran = false, finished = true;
-    for (unsigned i : order)
-      if (block.fibers[i].state == READY) ran = true, resume(i);
+    for (size_t k = 0; k < order.size(); k++) {
+      unsigned i = order[k];
+      if (block.fibers[i].state != READY) continue;
+      ran = true;
+      resume(i);
+      if (ahead && release_warp(i / 32 * 32)) {
+        while (k > 0 && order[k - 1] / 32 == i / 32) k--;
+        k--;
+      }
+    }
     for (Fiber& f : running()) finished &= f.state == DONE;
     if (finished) return;
     if (!release() && !ran) {
@@ -178,7 +193,8 @@ void apply(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
   kernel(*static_cast<std::remove_cv_t<std::remove_reference_t<A>>*>(arguments[I])...);
 }
 
-// order: 0 the threads as they are numbered, 1 backwards, 2 shuffled anew in every block
+// order: 0 the threads as they are numbered, 1 backwards, each warp as far as it gets; 2 all shuffled anew in every
+// block, warps in step
 template <class... A>
 const char* launch(void (*kernel)(A...), const unsigned* sizes, unsigned shared, void** arguments, unsigned count, int order) {
   if (count != sizeof...(A)) return "wrong number of arguments";
@@ -210,7 +226,7 @@ const char* launch(void (*kernel)(A...), const unsigned* sizes, unsigned shared,
           f.lane = i % 32, f.warp = i / 32, f.turn = 0, f.state = READY;
         }
         if (order == 2) std::shuffle(turns.begin(), turns.end(), random);
-        run_block(turns);
+        run_block(turns, order != 2);
       }
   return block.error;
 }

@@ -102,8 +102,8 @@ def _operator(name: str) -> Any:
 
 OPERATORS = (
     "abs", "add", "and", "eq", "floordiv", "ge", "gt", "iadd", "iand", "imul", "invert", "ior", "isub",
-    "ixor", "le", "lshift", "lt", "matmul", "mod", "mul", "ne", "neg", "or", "pow", "radd", "rmul", "rshift", "rsub",
-    "sub", "truediv", "xor",
+    "ixor", "le", "lshift", "lt", "matmul", "mod", "mul", "ne", "neg", "or", "pow", "radd", "rmul", "rshift",
+    "rsub", "sub", "truediv", "xor",
 )  # fmt: skip
 for _name in OPERATORS:
     setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
@@ -135,7 +135,7 @@ class RawModule:
     def get_function(self, name: str) -> Any:
         def run(grid: Any, block: Any, arguments: Any, *, shared_mem: int = 0) -> None:
             arrays = [a._host for a in arguments if isinstance(a, ndarray)]
-            given = [a._host if isinstance(a, ndarray) else a for a in arguments]
+            given = [a._host if isinstance(a, ndarray) else _by_value(a) for a in arguments]
             before = [a.copy() for a in arrays]
             first: list[bytes] = []
             for order in range(compiler.ORDERS):
@@ -149,6 +149,13 @@ class RawModule:
                 first = results
 
         return run
+
+
+def _by_value(argument: Any) -> Any:
+    """What CuPy passes to a kernel by value: scalars, and NumPy arrays of one element."""
+    if isinstance(argument, np.ndarray) and argument.size != 1:
+        raise TypeError("Only numpy.ndarrays of size one can be passed by value")
+    return argument.reshape(())[()] if isinstance(argument, np.ndarray) else argument
 
 
 def empty(shape: Any, dtype: Any = float) -> ndarray:
@@ -235,7 +242,9 @@ def install() -> types.ModuleType:
     )
     cupy.linalg = types.SimpleNamespace(norm=_wrapped(np.linalg.norm))
     cupy.cuda = types.SimpleNamespace(
-        Device=Device, runtime=types.SimpleNamespace(CUDARuntimeError=RuntimeError, getDeviceCount=lambda: 1)
+        Device=Device,
+        get_current_stream=lambda: types.SimpleNamespace(ptr=0),
+        runtime=types.SimpleNamespace(CUDARuntimeError=RuntimeError, getDeviceCount=lambda: 1),
     )
     sys.modules["cupy"] = cupy
     return cupy

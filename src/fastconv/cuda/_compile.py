@@ -24,6 +24,14 @@ C_TYPES = {
 }  # fmt: skip
 """What kernels call a NumPy dtype, by kind and size."""
 
+BINARY_PRODUCTS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (100, ()),  # tensor cores would multiply bits as eight products of integers
+    (80, ("TENSOR_AND",)),
+    (75, ("TENSOR_XOR",)),
+    (0, ()),
+)
+"""From which compute capability on which macro chooses the inner product of kernels/binary_product.cuh."""
+
 THREADS = 256
 """Threads of a block, where nothing else decides: full occupancy on every architecture."""
 
@@ -54,6 +62,12 @@ def _module(name: str, defines: tuple[str, ...]) -> Any:
 @cache
 def multiprocessors(device: int) -> int:
     return int(cupy.cuda.Device(device).attributes["MultiProcessorCount"])
+
+
+def binary_product() -> tuple[str, ...]:
+    """The macros of the inner product of bits that serves the current device best."""
+    capability = int(cupy.cuda.Device().compute_capability)
+    return next(macros for least, macros in BINARY_PRODUCTS if capability >= least)
 
 
 def c_type(dtype: np.dtype[Any]) -> str:
