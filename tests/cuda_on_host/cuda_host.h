@@ -24,7 +24,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __shared__ static
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(host::block.shared)
 
@@ -43,10 +43,18 @@ constexpr size_t STACK = 64 << 10;
 constexpr size_t SHARED_LIMIT = 100 << 10;
 constexpr int WORDS = 8;  // that a lane deposits in one collective, at most
 
+struct Copy {  // that a fiber has started and not waited for
+  void* to;
+  const void* from;
+  size_t bytes, group;
+};
+
 struct Fiber {
   dim3 index;
   unsigned lane, warp, mask, turn;
   State state;
+  std::vector<Copy> copies;
+  size_t groups;
   jmp_buf here;
 };
 
@@ -130,14 +138,11 @@ inline bool release_warp(size_t first) {
 
 // Let fibers go on whose barrier or collective is complete; false if there are none.
 inline bool release() {
-  size_t done = 0, waiting = 0;
-  for (Fiber& f : running()) done += f.state == DONE, waiting += f.state == AT_BARRIER;
-  bool any = false;
-  if (waiting && done + waiting == block.threads) {
-    any = true;
-    for (Fiber& f : running())
-      if (f.state == AT_BARRIER) f.state = READY;
-  }
+  size_t waiting = 0;
+  for (Fiber& f : running()) waiting += f.state == AT_BARRIER;
+  bool any = waiting == block.threads;
+  if (any)
+    for (Fiber& f : running()) f.state = READY;
   for (size_t first = 0; first < block.threads; first += 32) any |= release_warp(first);
   return any;
 }
@@ -224,6 +229,7 @@ const char* launch(void (*kernel)(A...), const unsigned* sizes, unsigned shared,
           Fiber& f = block.fibers[i];
           f.index = {i % sizes[3], i / sizes[3] % sizes[4], i / sizes[3] / sizes[4]};
           f.lane = i % 32, f.warp = i / 32, f.turn = 0, f.state = READY;
+          f.copies.clear(), f.groups = 0;
         }
         if (order == 2) std::shuffle(turns.begin(), turns.end(), random);
         run_block(turns, order != 2);

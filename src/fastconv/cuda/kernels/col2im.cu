@@ -1,16 +1,16 @@
 // Columns put back where they came from. Elements are added as SUM; LOGICAL says that any nonzero sum is 1.
-#include "complex.cuh"
 #include "division.cuh"
 #include "half.cuh"
+#include "sums.cuh"
 
 #define BATCH 4  // taps a thread loads before it adds any
 
 template <class S, class T>
-__device__ __forceinline__ S widened(T x) { return x; }
+__device__ __forceinline__ S summand(T x) { return x; }
 template <>
-__device__ __forceinline__ float widened<float, half>(half x) { return to_float(x); }
+__device__ __forceinline__ float summand<float, half>(half x) { return to_float(x); }
 
-__device__ __forceinline__ ELEMENT narrowed(SUM x) {
+__device__ __forceinline__ ELEMENT stored(SUM x) {
 #if defined(LOGICAL)
   return x != 0;
 #elif defined(HALF)
@@ -75,10 +75,10 @@ extern "C" __global__ void __launch_bounds__(256, 4) col2im(
 #pragma unroll
         for (int u = 0; u < BATCH; u++) values[u] = u < count ? source[u * next] : ELEMENT();
 #pragma unroll
-        for (int u = 0; u < BATCH; u++) sum += widened<SUM>(values[u]);
+        for (int u = 0; u < BATCH; u++) sum = total(sum, summand<SUM>(values[u]));
         source += BATCH * next;
       }
     }
-    image[index] = narrowed(sum);
+    image[index] = stored(sum);
   }
 }

@@ -7,30 +7,20 @@
 #include "common.cuh"
 
 #ifdef FASTCONV_HOST  // copies are done when waited for, and no sooner
-namespace host {
-struct Copy {
-  void* to;
-  const void* from;
-  size_t bytes, group;
-};
-inline std::vector<Copy> copies[1024];
-inline size_t groups[1024];
-inline size_t self() { return block.current - block.fibers; }
-}  // namespace host
-
 template <int BYTES>
 void copy_async(void* to, const void* from, bool there) {
-  host::copies[host::self()].push_back({to, there ? from : nullptr, BYTES, host::groups[host::self()]});
+  host::Fiber& self = *host::block.current;
+  self.copies.push_back({to, there ? from : nullptr, BYTES, self.groups});
 }
-inline void commit_copies() { host::groups[host::self()]++; }
+inline void commit_copies() { host::block.current->groups++; }
 template <int LEFT>
 void wait_copies() {
-  auto& waiting = host::copies[host::self()];
-  auto done = waiting.begin();
-  for (; done != waiting.end() && done->group + LEFT < host::groups[host::self()]; ++done)
+  host::Fiber& self = *host::block.current;
+  auto done = self.copies.begin();
+  for (; done != self.copies.end() && done->group + LEFT < self.groups; ++done)
     if (done->from) std::memcpy(done->to, done->from, done->bytes);
     else std::memset(done->to, 0, done->bytes);
-  waiting.erase(waiting.begin(), done);
+  self.copies.erase(self.copies.begin(), done);
 }
 #elif __CUDA_ARCH__ >= 800
 template <int BYTES>

@@ -20,7 +20,7 @@ extern "C" __global__ void fold_batchnorm(const float* __restrict__ gamma, const
                                           u8* __restrict__ bounded, i64 channels, i64 n) {
   for (i64 o = first_index(); o < channels; o += index_step()) {
     const float slope = product(gamma[o], quotient(1, root(sum(var[o], eps))));
-    const Chain c = {alpha[o * alpha_step], bias[o * bias_step], slope, sum(beta[o], -product(mean[o], slope))};
+    const Chain c = {alpha[o * alpha_step], bias[o * bias_step], slope, sum(beta[o], product(product(mean[o], slope), -1.0f))};
     const bool first = bit(c, -n), last = bit(c, n);
     i64 low = -n, high = n;
     while (high - low > 1) {  // rounding keeps the order, so the bit changes once at most: halve what holds it
