@@ -7,6 +7,7 @@ launch runs three times from the same state, its threads in three orders; if the
 
 from __future__ import annotations
 
+import importlib.machinery
 import sys
 import types
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import compiler
+from .device_stand_in import RUNTIME, Device, Event, Graph, Stream
 from .guard import guarded
 
 NAMES = (
@@ -27,6 +29,12 @@ NAMES = (
 )  # fmt: skip
 """What the stand-in has of CuPy besides what is written out below; a test compares it with the real one."""
 
+ABSENT = ("ctypes", "getfield", "resize", "setfield", "setflags", "to_device")
+"""What arrays of NumPy have and those of CuPy have not; the same test compares."""
+
+WAITING = ("item", "tobytes", "tolist", "dump", "dumps")
+"""Methods that wait for the device."""
+
 
 class ndarray:  # noqa: N801  (the name it has in CuPy)
     """An array on the device that is not there."""
@@ -35,10 +43,13 @@ class ndarray:  # noqa: N801  (the name it has in CuPy)
 
     def __init__(self, host: np.ndarray) -> None:
         self._host = host
+        self._device = Device()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("ctypes", "tobytes", "byteswap", "newbyteorder"):
+        if name.startswith("__") or name in ABSENT:
             raise AttributeError(f"cupy.ndarray has no {name}")
+        if name in WAITING:
+            Stream._check_no_capture(name)
         value = getattr(self._host, name)
         return _wrapped(value) if callable(value) else _device(value)
 
@@ -52,29 +63,31 @@ class ndarray:  # noqa: N801  (the name it has in CuPy)
         return _device(self._host[_host(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")
         self._host[_host(key)] = _host(value)
 
     def __len__(self) -> int:
         return len(self._host)
 
     def __bool__(self) -> bool:
+        Stream._check_no_capture("bool")
         return bool(self._host)
 
     def __int__(self) -> int:
+        Stream._check_no_capture("int")
         return int(self._host)
 
     def __float__(self) -> float:
+        Stream._check_no_capture("float")
         return float(self._host)
-
-    def __index__(self) -> int:
-        return self._host.__index__()
 
     def __repr__(self) -> str:
         return repr(self._host)
 
     @property
     def device(self) -> Device:
-        return Device(0)
+        return self._device
 
     @property
     def data(self) -> Any:
@@ -88,6 +101,7 @@ class ndarray:  # noqa: N801  (the name it has in CuPy)
         )
 
     def get(self) -> np.ndarray:
+        Stream._check_no_capture("get")
         return np.array(self._host, order="C")
 
 
@@ -111,29 +125,20 @@ ndarray.__hash__ = None  # type: ignore[assignment]
 ndarray.__module__ = "cupy"
 
 
-class Device:
-    compute_capability = "90"
-    attributes = types.MappingProxyType({"MultiProcessorCount": 2})
-
-    def __init__(self, id: int | None = None) -> None:
-        self.id = id or 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Device) and other.id == self.id
-
-    def __hash__(self) -> int:
-        return self.id
-
-
 class RawModule:
     """CUDA C++ for g++: as CuPy's, it keeps the source until a kernel is asked for."""
 
     def __init__(self, *, code: str, options: tuple[str, ...] = (), backend: str = "nvrtc") -> None:
         self._source = code
         self._defines = tuple(option for option in options if option.startswith("-D"))
+        from cuda_variants import check_listed  # which imports what imports this
+
+        check_listed(code, tuple(define.removeprefix("-D") for define in self._defines))
 
     def get_function(self, name: str) -> Any:
         def run(grid: Any, block: Any, arguments: Any, *, shared_mem: int = 0) -> None:
+            if any(isinstance(a, ndarray) and a.device != Device() for a in arguments):
+                raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: an array is on another device")
             arrays = [a._host for a in arguments if isinstance(a, ndarray)]
             given = [a._host if isinstance(a, ndarray) else _by_value(a) for a in arguments]
             before = [a.copy() for a in arrays]
@@ -205,6 +210,8 @@ def _wrapped(function: Any) -> Any:
 def asarray(x: Any, dtype: Any = None, order: str | None = None) -> ndarray:
     if isinstance(x, ndarray) and _same(x, dtype):
         return x
+    if not isinstance(x, ndarray):
+        Stream._check_no_capture("a copy from the host")
     host = np.asarray(_host(x))
     result = empty(host.shape, host.dtype.newbyteorder("=") if dtype is None else dtype)
     np.copyto(result._host, host, casting="unsafe")
@@ -212,7 +219,7 @@ def asarray(x: Any, dtype: Any = None, order: str | None = None) -> ndarray:
 
 
 def ascontiguousarray(x: ndarray, dtype: Any = None) -> ndarray:
-    return x if x.flags.c_contiguous and _same(x, dtype) else asarray(x._host.copy(), dtype)
+    return x if x.flags.c_contiguous and _same(x, dtype) else asarray(ndarray(x._host.copy()), dtype)
 
 
 def _same(x: ndarray, dtype: Any) -> bool:
@@ -231,6 +238,7 @@ def install() -> types.ModuleType:
     """Make ``import cupy`` give the stand-in."""
     cupy = types.ModuleType("cupy")
     cupy.__version__ = "0+stand-in"
+    cupy.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
     for name in NAMES:
         value = getattr(np, name)
         setattr(cupy, name, _wrapped(value) if callable(value) and not isinstance(value, type) else value)
@@ -242,9 +250,9 @@ def install() -> types.ModuleType:
     )
     cupy.linalg = types.SimpleNamespace(norm=_wrapped(np.linalg.norm))
     cupy.cuda = types.SimpleNamespace(
-        Device=Device,
-        get_current_stream=lambda: types.SimpleNamespace(ptr=0),
-        runtime=types.SimpleNamespace(CUDARuntimeError=RuntimeError, getDeviceCount=lambda: 1),
-    )
+        Device=Device, Event=Event, Graph=Graph, Stream=Stream, runtime=RUNTIME,
+        get_current_stream=Stream,
+        get_elapsed_time=lambda begin, end: 1e3 * (end._seconds - begin._seconds),
+    )  # fmt: skip
     sys.modules["cupy"] = cupy
     return cupy
