@@ -16,11 +16,14 @@ from functools import cache
 from pathlib import Path
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
-REPORT = re.compile(
+OPTIONS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
+"""The package's and those that CuPy adds: floats below 2**-126 become 0 wherever an instruction allows it."""
+ENTRY = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
-    r"(\d+) bytes spill loads.*?Used (\d+) registers(?:.*?(\d+) bytes smem)?",
+    r"(\d+) bytes spill loads.*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?",
     re.S,
 )
+INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,15 @@ class Resources:
     stack: int
     spilled: int
     shared: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Machine code for one architecture, the PTX that it was made from, and what each kernel uses."""
+
+    cubin: bytes
+    ptx: str
+    kernels: dict[str, Resources]
 
 
 def _wheel_file(pattern: str) -> Path:
@@ -50,31 +62,31 @@ def _nvrtc() -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def compiled(
-    source: str, architecture: int, defines: tuple[str, ...] = ()
-) -> tuple[bytes, dict[str, Resources]]:
-    """The cubin for one architecture, and what each kernel of it uses. Warnings are errors."""
+def check() -> None:
+    """ImportError if one of the wheels is not installed."""
+    _nvrtc()
+    _wheel_file("*/bin/nvdisasm")
+
+
+def compiled(source: str, architecture: int, defines: tuple[str, ...] = ()) -> Compiled:
+    """``source`` for one architecture. Warnings are errors."""
     nvrtc = _nvrtc()
     program = ctypes.c_void_p()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernel.cu", 0, None, None)
     try:
-        options = [
-            f"-arch=sm_{architecture}", "-std=c++17", "--ptxas-options=-v",
-            *(f"-D{d}" for d in defines),
-        ]  # fmt: skip
-        given = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
+        options = [f"-arch=sm_{architecture}", *OPTIONS, *(f"-D{define}" for define in defines)]
+        given = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
         failed = nvrtc.nvrtcCompileProgram(program, len(options), given)
         log = _text(nvrtc, program, "ProgramLog").decode()
-        if failed or "warning" in log:
-            raise RuntimeError(f"NVRTC refuses a kernel for sm_{architecture}:\n{log}")
-        found = {
+        if failed or re.search("warning|error|performance loss", log, re.I):
+            raise RuntimeError(f"NVRTC refuses a kernel for sm_{architecture} with {defines}:\n{log}")
+        kernels = {
             name: Resources(int(registers), int(stack), int(stores) + int(loads), int(shared or 0))
-            for name, stack, stores, loads, registers, shared in (
-                REPORT.search(part).groups()  # type: ignore[union-attr]
-                for part in re.findall(r"Compiling entry function.*?Used .*?\n", log, re.S)
-            )
+            for name, stack, stores, loads, registers, shared in ENTRY.findall(log)
         }
-        return _text(nvrtc, program, "CUBIN"), found
+        if len(kernels) != log.count("Compiling entry function"):
+            raise RuntimeError(f"NVRTC reports in words that are not understood:\n{log}")
+        return Compiled(_text(nvrtc, program, "CUBIN"), _text(nvrtc, program, "PTX").decode(), kernels)
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 
@@ -101,6 +113,6 @@ def instructions(cubin: bytes) -> dict[str, dict[str, int]]:
     for line in listing.splitlines():
         if kernel := re.match(r"\.text\.(\w+):", line):
             counts = found.setdefault(kernel[1], {})
-        elif instruction := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", line):
+        elif instruction := INSTRUCTION.match(line):
             counts[instruction[1]] = counts.get(instruction[1], 0) + 1
     return found
