@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 from fastconv._dispatch import BACKENDS
+
+sys.path.insert(0, str(Path(__file__).parent / "tests"))
 
 _CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("quick", max_examples=60, derandomize=True, **_CALM)
@@ -30,16 +35,72 @@ class TestedBackend:
     asnumpy: Callable[[Any], Any]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """CuPy is the real one in ``pytest -m gpu``, and otherwise a stand-in that runs kernels on the CPU."""
+    if config.getoption("-m") != "gpu":
+        from cuda_on_host import cupy_stand_in
+
+        cupy_stand_in.install()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Importing ``fastconv.cuda`` fails without a GPU, and none of its docstrings is a test of one."""
+    return (collection_path.parts[-2:] == ("fastconv", "cuda") and config.getoption("-m") == "gpu") or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In ``pytest -m gpu``, every test of CuPy arrays is a test of the GPU."""
+    if config.getoption("-m") == "gpu":
+        for item in items:
+            if getattr(item, "callspec", None) and item.callspec.params.get("backend") == "cupy":
+                item.add_marker("gpu")
+
+
+def _to_gpu(x: Any) -> Any:
+    """``x`` on the GPU, contiguous, transposed, reversed or strided as it is here."""
+    cupy = optional("cupy")
+    x = np.asanyarray(x)
+    x = x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+    backwards = tuple(slice(None, None, -1 if s < 0 else 1) for s in x.strides)
+    forwards = x[backwards] if x.size else x
+    if forwards.flags.c_contiguous:
+        return cupy.asarray(forwards)[backwards]
+    if forwards.flags.f_contiguous:
+        return cupy.asarray(forwards.T).T[backwards]
+    spread = cupy.zeros((*x.shape, 2), x.dtype)
+    spread[..., 0] = cupy.asarray(np.ascontiguousarray(forwards))
+    return spread[..., 0][backwards]
+
+
+def _from_gpu(x: Any) -> Any:
+    cupy = optional("cupy")
+    assert isinstance(x, cupy.ndarray)
+    assert x.flags.c_contiguous
+    return cupy.asnumpy(x)
+
+
 _CONVERSIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "numpy": (np.asanyarray, np.asarray),
+    "cupy": (_to_gpu, _from_gpu),
 }
 
 
 @pytest.fixture(scope="session", params=[name for name, b in BACKENDS.items() if b.package])
 def backend(request: pytest.FixtureRequest) -> TestedBackend:
     """Every array library with an implementation, in turn."""
+    if request.param == "cupy":
+        needs_gpu_or_compiler(request.config)
     asarray, asnumpy = _CONVERSIONS[request.param]
     return TestedBackend(request.param, asarray, asnumpy)
+
+
+def needs_gpu_or_compiler(config: pytest.Config) -> None:
+    """Skip, or in CI fail, where CUDA kernels can run neither on a GPU nor on the CPU."""
+    if config.getoption("-m") == "gpu":
+        if not optional("cupy").cuda.is_available():
+            pytest.skip("there is no NVIDIA GPU")
+    elif shutil.which("g++") is None:
+        missing("g++, which compiles CUDA kernels for the CPU,")
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +116,11 @@ def optional(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} is missing, and CI must test with it")
-        pytest.skip(f"{name} is not installed")
+        missing(name)
+
+
+def missing(part: str) -> NoReturn:
+    """A skip for a user, a failure in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{part} is missing, and CI must test with it")
+    pytest.skip(f"{part} is not installed")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs_gpu_or_compiler
 
 import fastconv
-from fastconv.bench import binary, ceilings, peers, processes, report, run
+from fastconv.bench import binary, ceilings, gpu, peers, processes, report, run
 from fastconv.bench.facts import others, steadiness
 from fastconv.bench.model import (
     Comparison,
@@ -248,6 +249,32 @@ def test_the_program_in_the_checkout_is_the_command():
     command = [sys.executable, str(ROOT / "asv_benchmarks" / "peers.py"), "--quick", "--only", "popcount, 16"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "popcount, 16×16" in done.stdout
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("row", gpu.rows(), ids=lambda row: row.name)
+def test_every_row_on_a_gpu_runs_and_its_sides_agree(row, request):
+    needs_gpu_or_compiler(request.config)
+    assert {line.section for line in measured([row])} == {row.section}
+
+
+@pytest.mark.gpu
+def test_command_measures_on_a_gpu(request, capsys):
+    needs_gpu_or_compiler(request.config)
+    assert main(["bench", "--gpu", "--quick", "--only", "popcount"]) == 0
+    out = capsys.readouterr().out
+    for word in ("GPU: ", "compute capability", "popcount of uint64, 2^27", gpu.COPY):
+        assert word in out
+
+
+def test_command_without_a_gpu_says_what_it_needs():
+    code = (
+        "import sys; sys.modules['cupy'] = None; from fastconv.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "bench", "--gpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "fastconv bench: cupy is not installed\n"
 
 
 def test_only_public_names_are_timed():

@@ -1,5 +1,6 @@
 """Correlation and convolution: against the reference, SciPy and PyTorch, and by algebra."""
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import signal
 
 import fastconv
 from fastconv import conv2d, convolve2d, correlate2d, reference
+from fastconv._dispatch import BACKENDS
 from fastconv.cpu import _filter
 from strategies import (
     COMPLEX,
@@ -190,6 +192,23 @@ def test_tiles_of_every_dtype_equal_reference(backend, dtype, shape, rank):
     assert_close(backend.asnumpy(actual), expected, magnitude("convolve2d", x, w, "same", "wrap"), w.size)
 
 
+@given(seeds, st.lists(st.sampled_from([(1, 2), (2, 1), (2, 2), (1, 1), (3, 3)]), max_size=7), operations)
+def test_batches_broadcast_as_in_numpy(backend, seed, batch, name):
+    x = values(seed, (*(n for n, _ in batch), 3, 4), "i4")
+    w = values(seed + 1, (*(n for _, n in batch[seed % 3 :]), 2, 2), "i4")
+    actual = getattr(fastconv, name)(backend.asarray(x), backend.asarray(w), "same")
+    assert_same(backend.asnumpy(actual), getattr(reference, name)(x, w, "same"))
+
+
+@pytest.mark.parametrize("kernel", [(9, 9), (200, 200), (1, 10000), (10000, 1)])
+@pytest.mark.parametrize("dtype", ["f4", "c8", "f2"])
+def test_rounding_errors_of_equal_terms_do_not_add_up(backend, kernel, dtype):
+    x, w = np.full(kernel, 0.1, dtype), np.full(kernel, 0.3, dtype)
+    actual = backend.asnumpy(correlate2d(backend.asarray(x), backend.asarray(w), "valid", method="direct"))
+    exact = (x.astype("c16") * w.astype("c16")).sum()
+    assert abs(actual[0, 0] - exact) <= 4 * np.sqrt(x.size) * np.finfo(dtype).eps * abs(exact)
+
+
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "c8", "c16"])
 @pytest.mark.parametrize("width", [160, 672, 677])
 @pytest.mark.parametrize("boundary", ["fill", "symm"])
@@ -241,7 +260,7 @@ def test_conv2d_equals_reference(backend, layer):
 @pytest.mark.parametrize("dtype", ["f4", "f2", "i8"])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (3, 0), (1, 0), ((2, 4), ((1, 0), (2, 1)))])
 def test_conv2d_in_many_blocks_equals_reference(backend, monkeypatch, data_format, dtype, kernel, padding):
-    monkeypatch.setattr("fastconv.cpu.correlation.BLOCK_BYTES", 4096)
+    monkeypatch.setattr(BACKENDS[backend.namespace].module("correlation"), "BLOCK_BYTES", 4096)
     kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
     shape = (2, 60, 9, 11) if data_format == "NCHW" else (2, 9, 11, 60)
     x, w, bias = (np.rint(values(i, s, dtype)) for i, s in enumerate((shape, (10, 30, kh, kw), (10,))))
@@ -295,26 +314,32 @@ def test_reference_conv2d_equals_pytorch(torch, seed, geometry, groups):
     np.testing.assert_allclose(reference.conv2d(x, w, bias, groups=groups, **options), expected, atol=1e-10)
 
 
+@given(*[st.integers(1, 10**6)] * 2, st.integers(1, 100), st.tuples(*[st.integers(1, 10**6)] * 4))
+def test_blocks_of_conv2d_on_a_gpu_are_small(channels, filters, taps, sizes):
+    from fastconv.cuda.correlation import _steps  # which needs CuPy, or its stand-in
+
+    planes, groups, *others = _steps(channels, filters, taps, sizes, most=2**20)
+    windows = groups * math.prod(others)
+    assert windows <= max(1, 2**20 // max(planes * taps, filters))
+    assert groups * planes * taps * filters <= max(2**20, taps * filters)
+
+
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("layout", ["contiguous", "reversed"])
 @pytest.mark.parametrize(("channels", "filters"), [(8, 4), (1, 256), (4096, 4), (512, 256)])
-def test_conv2d_needs_little_memory(backend, data_format, layout, channels, filters):
+def test_conv2d_needs_little_memory(data_format, layout, channels, filters):
     side = 500 if channels < 512 else 14
     shape = (1, channels, side, side) if data_format == "NCHW" else (1, side, side, channels)
     x = np.ones(shape, np.float32)
     if layout == "reversed":
         x = x[..., ::-1]
     w = np.ones((filters, channels, 5, 5), np.float32)
-    conv2d(
-        backend.asarray(x[:, :8, :8] if data_format == "NHWC" else x[..., :8, :8]),
-        backend.asarray(w),
-        data_format=data_format,
-    )
+    conv2d(x[:, :8, :8] if data_format == "NHWC" else x[..., :8, :8], w, data_format=data_format)
     tracemalloc.start()
-    y = conv2d(backend.asarray(x), backend.asarray(w), data_format=data_format)
+    y = conv2d(x, w, data_format=data_format)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (backend.asnumpy(y) == 25 * channels).all()
+    assert (y == 25 * channels).all()
     assert peak - y.nbytes < 64 * 2**20
 
 

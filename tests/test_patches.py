@@ -88,6 +88,14 @@ def test_large_patches_equal_reference(backend, layout, dtype):
         assert_same(backend.asnumpy(actual), reference.col2im(cols, (40, 70), **options))
 
 
+def test_im2col_of_images_beyond_32_bits_takes_the_same_steps(backend, monkeypatch):
+    if backend.namespace == "cupy":
+        monkeypatch.setattr("fastconv.cuda.patches.NARROW", 0)
+    x = values(0, (2, 9, 20), "f4")
+    options = {"kernel_size": (3, 2), "dilation": 2, "padding": ((3, 1), (0, 2)), "stride": (1, 2)}
+    assert_same(backend.asnumpy(im2col(backend.asarray(x), **options)), reference.im2col(x, **options))
+
+
 @given(seeds, windows(), kernels)
 def test_col2im_is_the_adjoint_of_im2col(backend, seed, geometry, kernel):
     size, options = geometry

@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import is_cupy_array
 
 INT32_MAX = 2**31 - 1
 """Largest number of signs in one dot product: popcounts are summed in int32."""
@@ -23,7 +24,9 @@ Pair = tuple[int, int]
 
 
 def as_array(operation: str, name: str, value: Any) -> Any:
-    """``value``, an array or nested sequences, as a NumPy array."""
+    """``value``, nested sequences or an array, as a NumPy array; a CuPy array as it is."""
+    if is_cupy_array(value):
+        return value
     try:
         return np.asarray(value)
     except (TypeError, ValueError):
@@ -140,6 +143,13 @@ def float_result(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64 if dtype.newbyteorder("=") == np.float64 else np.float32)
 
 
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type sums are kept in. Integers wrap around, so a signed type of enough bits serves all."""
+    if dtype.kind in "iu":
+        return np.dtype(np.int64 if dtype.itemsize == 8 else np.int32)
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
 class ImageLayout(NamedTuple):
     """How an array of images is laid out; ``rank`` 2 is one channel-less image."""
 
@@ -159,6 +169,13 @@ class ImageLayout(NamedTuple):
             return (h, w)
         full = (n, h, w, c) if self.channels_last else (n, c, h, w)
         return full[4 - self.rank :]
+
+    def nchw(self, x: Any) -> Any:
+        """``x`` as a view (N, C, H, W)."""
+        n, c, h, w = self.sizes(x.shape)
+        if self.channels_last and self.rank > 2:
+            return x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+        return x.reshape(n, c, h, w)
 
 
 def image_layout(operation: str, shape: tuple[int, ...], data_format: object, ranks: Pair) -> ImageLayout:

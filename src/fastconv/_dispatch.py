@@ -19,13 +19,15 @@ class Backend:
     """What fastconv knows about one array library.
 
     ``package`` holds the implementation (modules ``bits``, ``correlation``, ``patches``, ``xnor``), if
-    there is one; ``support`` says so. ``conversion`` turns an array ``x`` of it into a NumPy one.
+    there is one; ``support`` says so. ``conversion`` turns an array ``x`` of it into a NumPy one. If
+    ``has_devices``, the package's ``check_current`` looks at where the arrays of a call are.
     """
 
     namespace: str
     package: str | None
     conversion: str
     support: str = "not supported"
+    has_devices: bool = False
 
     def module(self, noun: str) -> ModuleType:
         return _module(f"{self.package}.{noun}")
@@ -39,7 +41,7 @@ BACKENDS = {
     backend.namespace: backend
     for backend in (
         NUMPY,
-        Backend("cupy", None, "cupy.asnumpy(x)", "not supported yet"),
+        Backend("cupy", "fastconv.cuda", "cupy.asnumpy(x)", "supported, but not yet run on a GPU", True),
         Backend("torch", None, "x.detach().cpu().numpy()", "not supported yet"),
         Backend("dask.array", None, "x.compute()", "not supported yet"),
         Backend("jax.numpy", None, "numpy.asarray(x)"),
@@ -75,6 +77,8 @@ def backend_of(operation: str, *operands: object) -> Backend:
                 f"them silently. Convert one with {(found if backend is NUMPY else backend).conversion}."
             )
         found = backend
+    if found is not None and found.has_devices:
+        _module(str(found.package)).check_current(operation, operands)
     return found or NUMPY
 
 
@@ -97,7 +101,7 @@ def _namespace_name(operand: object) -> str:
     if type(operand).__module__.startswith("scipy.sparse"):
         return "scipy.sparse"
     try:
-        namespace = array_namespace(operand)
+        namespace = array_namespace(operand, use_compat=False)
     except TypeError:
         return f"{type(operand).__module__}.{type(operand).__qualname__}"
-    return str(namespace.__name__).removeprefix("array_api_compat.")
+    return str(namespace.__name__)

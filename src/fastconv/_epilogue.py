@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastconv._arguments import as_array, check_out, check_real, choice, float_result
 from fastconv._dispatch import Array
-from fastconv.packed import PackedSigns, Threshold
+from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,36 @@ def check_result(
         check_out(operation, out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64)
     else:
         check_out(operation, out, shape, epilogue.dtype)
+
+
+def with_alpha(epilogue: Epilogue, weight: Any, mean_magnitude: Callable[[Array], Array]) -> Epilogue:
+    """``epilogue`` with "alpha" resolved to numbers."""
+    if not isinstance(epilogue.scale, str):
+        return epilogue
+    alpha = weight.alpha if isinstance(weight, PackedFilters) else mean_magnitude(weight)
+    return replace(epilogue, scale=alpha.astype(epilogue.dtype))
+
+
+def output(
+    result: Callable[..., Array],
+    epilogue: Epilogue,
+    shape: tuple[int, ...],
+    logical: tuple[int, ...],
+    out: Array | None,
+    *operands: Any,
+) -> Array:
+    """Where a kernel may write what ``epilogue`` makes, as ``result`` of the backend's ``_arrays`` says."""
+    arrays = [o.words if isinstance(o, (PackedSigns, PackedFilters)) else o for o in operands]
+    arrays += [a for a in (epilogue.scale, epilogue.bias) if a is not None]
+    if epilogue.threshold is None:
+        return result(out, shape, epilogue.dtype, *arrays)
+    arrays += [epilogue.threshold.tau, epilogue.threshold.flip]
+    return result(out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64, *arrays)
+
+
+def finished(delivered: Array, epilogue: Epilogue, filters: int) -> Any:
+    """What the caller gets: words of signs as PackedSigns."""
+    return delivered if epilogue.threshold is None else PackedSigns(delivered, filters)
 
 
 def _per_filter(operation: str, name: str, value: Any, filters: int, dtype: np.dtype[Any]) -> Array:

@@ -218,7 +218,8 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
         So -0.0 counts as 0, and NaN is -1 either way.
     threshold : real scalar or array
         Broadcasts against ``x``, for example (C, 1, 1) for one threshold a channel of NCHW. Compared
-        as NumPy compares, so 64-bit integers and a float meet in float64.
+        as NumPy compares, so 64-bit integers and a float meet in float64. On a GPU, a NaN among them is no
+        error, for looking would wait for the device: the sign is -1.
 
     Returns
     -------
@@ -252,7 +253,7 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     if not (type(threshold) is int and threshold == 0):
         bounds = as_array("pack_signs", "threshold", threshold)
         check_real("pack_signs", "threshold", bounds)
-        if np.isnan(bounds).any():
+        if isinstance(bounds, np.ndarray) and np.isnan(bounds).any():
             raise ValueError("pack_signs: threshold must not be NaN")
         if not _fits(bounds.shape, x.shape):
             raise ValueError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import importlib.util
 import io
 import json
 import os
@@ -81,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "ratios and whether targets are met. Exits with 1 if results disagree; a missed target is only "
         "reported. Let nothing else run meanwhile.",
     )
+    bench.add_argument("--gpu", action="store_true", help="the rows on a GPU instead: CuPy, cuDNN, a copy")
     bench.add_argument("--only", metavar="REGEX", help="only rows whose name or section matches")
     bench.add_argument("--quick", action="store_true", help="tiny problems, once: shows that every row runs")
     bench.add_argument(
@@ -123,8 +123,12 @@ def _bench(options: argparse.Namespace) -> int:
         re.compile(options.only or "")
     except re.error as error:
         return _refuse("bench", f"--only {options.only!r} is no regular expression: {error}")
+    unusable = options.gpu and _unusable("fastconv.cuda", "cupy")
+    if unusable:
+        return _refuse("bench", unusable)
     settings = Settings(options.seconds, options.quick, options.largest)
-    return run(options.only, settings, json_file=options.json, markdown_file=options.markdown)
+    files = {"json_file": options.json, "markdown_file": options.markdown}
+    return run(options.only, settings, on_gpu=options.gpu, **files)
 
 
 def _missing(error: ModuleNotFoundError, extra: str) -> str:
@@ -163,6 +167,7 @@ def _report() -> dict[str, dict[str, Any]]:
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "cpu": _cpu(),
         "threads": _threads(),
+        "gpus": _gpus(),
         "namespaces": _namespaces(),
     }
 
@@ -211,6 +216,26 @@ def _cache_directory() -> str:
         return "none that can be written: kernels are compiled in every process"
 
 
+def _gpus() -> dict[str, str]:
+    reason = _unusable("fastconv.cuda", "cupy")
+    if reason:
+        return {"none": reason}
+    from fastconv.cuda._devices import names
+
+    return names()
+
+
+def _unusable(package: str, library: str) -> str:
+    """Why the implementation for a library cannot be loaded; empty if it can."""
+    try:
+        importlib.import_module(package)
+    except ModuleNotFoundError:
+        return f"{library} is not installed"
+    except (ImportError, RuntimeError) as error:  # it lacks libraries of its own, or a GPU
+        return str(error)
+    return ""
+
+
 def _namespaces() -> dict[str, dict[str, Any]]:
     from fastconv._dispatch import BACKENDS
 
@@ -220,7 +245,5 @@ def _namespaces() -> dict[str, dict[str, Any]]:
 def _support(backend: Backend) -> dict[str, Any]:
     if backend.package is None:
         return {"supported": False, "why": f"{backend.support}; convert with {backend.conversion}"}
-    library = backend.namespace.partition(".")[0]
-    if importlib.util.find_spec(library) is None:
-        return {"supported": False, "why": f"{library} is not installed"}
-    return {"supported": True, "why": ""}
+    reason = _unusable(backend.package, backend.namespace.partition(".")[0])
+    return {"supported": not reason, "why": reason or backend.support.removeprefix("supported").lstrip(", ")}

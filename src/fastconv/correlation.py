@@ -64,7 +64,7 @@ def correlate2d(
         "direct" sums every tap. "separable" filters rows, then columns; only for kernels of rank 1.
         "fft" multiplies spectra (in double precision); for floats its error is relative to the largest
         values of the image, not to those nearby. "auto" picks the fastest of the methods that keep
-        the accuracy and the NaN and inf of "direct".
+        the accuracy and the NaN and inf of "direct"; on CuPy arrays it is "direct".
     dtype : dtype, optional
         Accumulate and return in this type: the cure for small integers that wrap around.
     out : array, optional
@@ -86,6 +86,8 @@ def correlate2d(
     Notes
     -----
     Rounding error is at most 4 sqrt(T) eps sum(|a| |b|), T = kh * kw.
+
+    On CuPy arrays, "separable" waits for the kernel to reach the host, and "fft" of integers for two norms.
 
     Examples
     --------
@@ -188,10 +190,10 @@ def conv2d(
 
     Notes
     -----
-    float32 and float64, if both operands are the same, are multiplied where the pixels of a few rows stand in
-    cache; otherwise windows are copied into a matrix block by block (im2col) and multiplied by the
-    namespace's ``matmul``. The memory needed beside input and output stays below 64 MiB, unless a weight that
-    is not contiguous has to be copied.
+    float32 and float64 NumPy arrays, if both operands are the same, are multiplied where the pixels of a few
+    rows stand in cache; otherwise windows are copied into a matrix block by block (im2col) and multiplied by
+    the namespace's ``matmul``. The memory needed beside input and output stays below 64 MiB, unless a weight
+    that is not contiguous has to be copied.
 
     Examples
     --------

@@ -23,7 +23,7 @@ class PackedSigns:
     length : int
         Number of signs along the last axis.
     check : bool, default False
-        Also read the words and refuse any whose tail bits are not 0.
+        Also read the words, on a GPU after waiting for them, and refuse any whose tail bits are not 0.
 
     Raises
     ------
@@ -80,7 +80,7 @@ class PackedSigns:
         if dtype.kind not in "ifc":
             raise TypeError(f"PackedSigns.unpack: dtype must hold -1 and 1, got {dtype}")
         bits = backend_of("PackedSigns.unpack", self.words).module("bits")
-        ones = bits.unpackbits64(self.words, -1, self.length, "little", None)
+        ones = bits.unpackbits64(self.words, self.words.ndim - 1, self.length, "little", None)
         return (ones.view(np.int8) * np.int8(2) - np.int8(1)).astype(dtype)
 
     def __repr__(self) -> str:

@@ -362,6 +362,10 @@ def fold_batchnorm(
         For shapes that differ, NaN or infinite parameters, negative variances, or a chain that
         overflows float32.
 
+    Notes
+    -----
+    On a GPU this waits for the device, which must say whether all parameters are finite.
+
     Examples
     --------
     >>> import numpy as np

@@ -25,7 +25,7 @@ def facts() -> dict[str, str]:
         "popcount bound": f"{popcount_rate() / 1e9:,.0f} billion sign products/s, measured in registers of "
         f"{widest_registers()} bits",
         "FMA peak": f"{multiply_add_rate() / 1e9:,.0f} billion float32 multiply-adds/s, measured",
-        "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "versions": versions(*PACKAGES),
     }
 
 
@@ -62,6 +62,10 @@ def _cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def versions(*packages: str) -> str:
+    return ", ".join(f"{package} {_version(package)}" for package in packages)
 
 
 def _version(package: str) -> str:

@@ -111,12 +111,22 @@ class Mean:
     target: Target | None
 
 
-def compared(section: str, name: str, make: Callable[[Settings], Comparison], group: str = "") -> Row:
+Clock = Callable[[Sequence[Callable[[], Any]], Settings, float], list[float]]
+"""The seconds of each call of a comparison, with its ``rest``."""
+
+
+def in_turn(calls: Sequence[Callable[[], Any]], settings: Settings, rest: float) -> list[float]:
+    return seconds_in_turn(calls, pace(settings, len(calls), rest))
+
+
+def compared(
+    section: str, name: str, make: Callable[[Settings], Comparison], group: str = "", clock: Clock = in_turn
+) -> Row:
     """A row that times the sides of ``make(settings)`` in turn."""
-    return Row(section, name, lambda settings, row: compare(row, make(settings), settings), group)
+    return Row(section, name, lambda settings, row: compare(row, make(settings), settings, clock), group)
 
 
-def compare(row: Row, comparison: Comparison, settings: Settings) -> list[Line]:
+def compare(row: Row, comparison: Comparison, settings: Settings, clock: Clock = in_turn) -> list[Line]:
     """Compare the results, then time all sides in turn.
 
     Raises
@@ -131,7 +141,7 @@ def compare(row: Row, comparison: Comparison, settings: Settings) -> list[Line]:
             running.append(rival)
             _check(row, ours, rival)
     calls = [comparison.ours, *(rival.run for rival in running if callable(rival.run))]
-    own, *others = seconds_in_turn(calls, pace(settings, len(calls), comparison.rest))
+    own, *others = clock(calls, settings, comparison.rest)
     seconds = {id(rival): s for rival, s in zip(running, others, strict=True)}
     return [_line(row, rival, own, seconds.get(id(rival))) for rival in comparison.rivals]
 
@@ -143,7 +153,8 @@ def pace(settings: Settings, sides: int, rest: float = 0.005) -> Pace:
 
 
 def as_array(result: Any) -> Array:
-    return np.array(result.words if isinstance(result, PackedSigns) else result)  # a copy: out= is reused
+    values = result.words if isinstance(result, PackedSigns) else result
+    return values.get() if hasattr(values, "get") else np.array(values)  # a copy: out= is reused
 
 
 def _check(row: Row, ours: Array, rival: Rival) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from fastconv.bench import binary, filters, memory, processes, report
+from fastconv.bench import binary, filters, gpu, memory, processes, report
 from fastconv.bench.ceilings import relative_speed, widest_registers
 from fastconv.bench.facts import cpu_seconds, facts, others, steadiness
 from fastconv.bench.model import Line, MismatchError, Row, Settings, mean_line
@@ -27,10 +27,11 @@ def all_rows() -> list[Row]:
     return [*binary.rows(), *filters.rows(), *memory.rows(), *processes.rows()]
 
 
-def select(only: str | None) -> list[Row]:
+def select(only: str | None, on_gpu: bool = False) -> list[Row]:
     """Rows whose name or section holds the regular expression ``only``."""
     pattern = re.compile(only or "", re.IGNORECASE)
-    return [row for row in all_rows() if pattern.search(row.name) or pattern.search(row.section)]
+    rows = gpu.rows() if on_gpu else all_rows()
+    return [row for row in rows if pattern.search(row.name) or pattern.search(row.section)]
 
 
 def measure(rows: Sequence[Row], settings: Settings, step: Callable[[str], None]) -> list[Line]:
@@ -60,7 +61,12 @@ def measure(rows: Sequence[Row], settings: Settings, step: Callable[[str], None]
 
 
 def run(
-    only: str | None, settings: Settings, *, json_file: str | None = None, markdown_file: str | None = None
+    only: str | None,
+    settings: Settings,
+    *,
+    on_gpu: bool = False,
+    json_file: str | None = None,
+    markdown_file: str | None = None,
 ) -> int:
     """Print the table to stdout and progress to stderr; write the files that were asked for.
 
@@ -71,23 +77,24 @@ def run(
         failure: it is what the table is there to say.
     """
     started, used = time.perf_counter(), cpu_seconds()
-    rows = select(only)
+    rows = select(only, on_gpu)
     if not rows:
         print(f"fastconv bench: no row is called like {only!r}", file=sys.stderr)
         return 2
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("bounds of this machine", total=len(rows) + 1)
-        about = facts()
+        task = progress.add_task("the machine", total=len(rows) + 1)
+        about = gpu.facts() if on_gpu else facts()
+        checks_speed = not (settings.quick or on_gpu)  # of the CPU
         speeds: list[float] = []
 
         def step(name: str) -> None:
             progress.update(task, advance=1, description=name)
-            if not settings.quick and progress.tasks[task].completed % ROWS_PER_CHECK == 0:
+            if checks_speed and progress.tasks[task].completed % ROWS_PER_CHECK == 0:
                 speeds.append(relative_speed())
 
         lines = measure(rows, settings, step)
-        if not settings.quick:
+        if checks_speed:
             about["speed"] = steadiness([*speeds, relative_speed()])
     elapsed = time.perf_counter() - started
     about["other processes"] = others(used, cpu_seconds(), elapsed)

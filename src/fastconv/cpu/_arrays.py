@@ -135,14 +135,6 @@ def flat_image(x: Array, layout: ImageLayout) -> tuple[Array, int, tuple[int, in
     return flat, origin, layout.sizes(steps)
 
 
-def as_nchw(x: Array, layout: ImageLayout) -> Array:
-    """Images in any layout as a view (N, C, H, W)."""
-    n, c, h, w = layout.sizes(x.shape)
-    if layout.channels_last and layout.rank > 2:
-        return x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
-    return x.reshape(n, c, h, w)
-
-
 def readable(x: Array) -> bool:
     """Whether kernels can read ``x`` where it is, as one run of native numbers."""
     return bool(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from fastconv._dimensions import merged
 from fastconv.cpu._arrays import Array, blocks, flat_memory, native
 from fastconv.cpu._bit_vectors import ROWS, count_differences, count_lanes, popcount64
 from fastconv.cpu._counting import CHUNK, COPIED
@@ -30,7 +31,7 @@ def fill_distances(a: Array, b: Array, distances: Array) -> None:
             distances[index[:-1]] += part
         return
     (a, origin_a, steps_a), (b, origin_b, steps_b) = (_rows(x, distances.ndim) for x in (a, b))
-    *outer, (m, step_a, step_b) = _merged(distances.shape, steps_a, steps_b)
+    *outer, (m, step_a, step_b) = merged(distances.shape, steps_a, steps_b)
     if step_b == 0:  # let the row that stays be that of ``a``
         a, b, origin_a, origin_b, step_a, step_b = b, a, origin_b, origin_a, step_b, step_a
         outer = [(n, j, i) for n, i, j in outer]
@@ -71,21 +72,6 @@ def _rows(x: Array, dimensions: int) -> tuple[Array, int, tuple[int, ...]]:
     flat, origin, steps = flat_memory(x)
     own = [0 if n == 1 else step for n, step in zip(x.shape[:-1], steps, strict=False)]
     return flat, origin, (*(0,) * (dimensions - len(own)), *own)
-
-
-def _merged(
-    shape: tuple[int, ...], steps_a: tuple[int, ...], steps_b: tuple[int, ...]
-) -> list[tuple[int, int, int]]:
-    """Dimensions (length, step in a, step in b), as few as will do, at least one."""
-    merged: list[tuple[int, int, int]] = []
-    for n, i, j in zip(shape, steps_a, steps_b, strict=False):
-        if n == 1:
-            continue
-        if merged and merged[-1][1:] == (n * i, n * j):
-            merged[-1] = (merged[-1][0] * n, i, j)
-        else:
-            merged.append((n, i, j))
-    return merged or [(1, 0, 0)]
 
 
 @parallel_kernel

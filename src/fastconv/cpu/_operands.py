@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv import _agnostic
 from fastconv._layer import Layer
 from fastconv.cpu import bits
 from fastconv.cpu._arrays import Array, aligned, flat_image, native, sign_keys
@@ -65,13 +66,8 @@ def pack_filters(weight: Array, zero: int) -> PackedFilters:
 
 
 def mean_magnitude(weight: Array) -> Array:
-    """mean(abs) of each filter (0 without weights), summed in float64; bool counts as signs."""
-    terms = prod(weight.shape[1:])
-    if weight.dtype == np.bool_ or terms == 0:
-        return np.full(weight.shape[0], float(terms > 0), np.float32)
-    with np.errstate(over="ignore"):
-        magnitudes: Array = np.abs(weight, dtype=np.float64)
-        return np.asarray(magnitudes.sum(axis=tuple(range(1, weight.ndim))) / terms, np.float32)
+    magnitudes: Array = _agnostic.mean_magnitude(np, weight)
+    return magnitudes
 
 
 def padded_words(x: Array | PackedSigns, layer: Layer) -> Array:

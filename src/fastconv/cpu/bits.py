@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import ceil, floor, inf, prod
+from math import prod
 from typing import Any
 
 import numba
 import numpy as np
 
+from fastconv._thresholds import accepted_keys
 from fastconv.cpu._arrays import Array, blocks, deliver, key_type, native, readable, result
 from fastconv.cpu._bit_vectors import in_range, range_bits, reverse64, unpack_block
 from fastconv.cpu._counting import COPIED, fill_counts, sum_ones
@@ -94,8 +95,7 @@ def _pack(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> No
     dtype = x.dtype.newbyteorder("=")
     accepted = None
     if readable(x):
-        plain = type(threshold) in (int, float)
-        accepted = (_remembered if plain else _accepted)(dtype, threshold, strict)
+        accepted = accepted_keys(dtype, threshold, strict)
     elif np.ndim(threshold) == 0 and _pack_turned(x, axis, threshold, strict, words):
         return
     if accepted is None:
@@ -129,34 +129,6 @@ def _pack_turned(x: Array, axis: int, threshold: Any, strict: bool, words: Array
     _pack(turned, order.index(axis), threshold, strict, packed)
     words[...] = packed.transpose(*np.argsort(others), -1)
     return True
-
-
-def _accepted(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, int] | None:
-    """Least and greatest key (see :func:`in_range`) of the values that NumPy finds >= threshold (> if
-    strict); None if there is no such range of keys."""
-    if dtype == np.bool_:
-        return (1, 255) if np.ndim(threshold) == 0 and threshold == 0 else None
-    if np.ndim(threshold) > 0:
-        return None
-    if dtype.kind == "f":
-        if threshold != 0 and np.result_type(dtype, threshold) != dtype:
-            return None
-        bound, infinity = (int(v) for v in np.array([threshold, inf], dtype).view(f"i{dtype.itemsize}"))
-        key = bound if bound >= 0 else -(2 ** (8 * dtype.itemsize - 1)) - bound
-        return key + strict, infinity
-    number = threshold.item() if isinstance(threshold, (np.ndarray, np.generic)) else threshold
-    limits = np.iinfo(dtype)
-    if isinstance(number, float):
-        if abs(number) == inf:
-            number = limits.max + 1 if number > 0 else limits.min - 1
-        elif dtype.itemsize == 8 and abs(number) >= 2**53:  # where NumPy's comparison rounds
-            return None
-        else:
-            number = floor(number) if strict else ceil(number)
-    return max(number + strict, limits.min), limits.max
-
-
-_remembered = lru_cache(maxsize=256, typed=True)(_accepted)
 
 
 @lru_cache(maxsize=256)

@@ -6,17 +6,27 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import scipy.fft
 
-from fastconv._arguments import Filter, ImageLayout, Window
-from fastconv.cpu._arrays import Array, as_nchw, deliver, result, stacked
+from fastconv._arguments import Filter, ImageLayout, Window, working_dtype
+from fastconv._rank1 import factors, required_factors
+from fastconv._spectra import filter_by_fft
+from fastconv.cpu._arrays import Array, deliver, result, stacked
 from fastconv.cpu._filter import filter_directly
 from fastconv.cpu._float_layer import multiplies, multiply_windows
-from fastconv.cpu._methods import factor, filter_by_fft, working_dtype, worth_factoring
+from fastconv.cpu._threads import threads
 from fastconv.cpu.patches import carrier, gather_windows
 
 BLOCK_BYTES = 8 * 1024 * 1024
 """Bytes of im2col per matrix product in conv2d: the product, not the gathering, wants large blocks.
 256 x 56 x 56 by 256 filters takes 25, 19, 16.1 and 15.7 ms with 0.5, 2, 8 and 16 MiB."""
+
+
+SECOND_PASS = 40
+"""Products that a second pass over a strip costs as much as."""
+
+FACTORING = 2**22
+"""Products that the search for factors costs as much as."""
 
 
 def correlate2d(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:
@@ -43,7 +53,7 @@ def conv2d(
     target = result(out, shape, dtype, *inputs)
     n, c, _, _ = layout.sizes(x.shape)
     o, cg = weight.shape[0] // groups, c // groups
-    images = as_nchw(x, layout)
+    images = layout.nchw(x)
     pixels, filters = geometry.positions, groups * o
     if target.size and multiplies(images, geometry, weight, dtype):
         steps = (pixels * filters, 1, filters) if layout.channels_last else (pixels * filters, pixels, 1)
@@ -109,7 +119,7 @@ def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Arr
     apart = plan.dtype == np.float16 or plan.method == "fft"  # which may refuse an image of a batch
     sums = np.empty(plan.shape, work) if apart else target
     if plan.method == "fft":
-        filter_by_fft(image, kernel.astype(work), plan, sums)
+        filter_by_fft(np, scipy.fft, image, kernel.astype(work), plan, sums, workers=threads())
     else:
         filter_directly(image, kernel, _factors(kernel, plan, work), plan, work, sums)
     if plan.mirrored:
@@ -126,11 +136,16 @@ def _factors(kernel: Array, plan: Filter, work: np.dtype[Any]) -> tuple[Array, A
         plan.method == "auto" and not worth_factoring(prod(plan.shape), kernel.shape[-2:])
     ):
         return None
-    pairs = [factor(taps, plan.dtype) for taps in stacked(kernel, 2).astype(work)]
-    found = [pair for pair in pairs if pair is not None]
-    if len(found) == len(pairs):
-        columns, rows = zip(*found, strict=True)
-        return np.array(rows, work)[:, None, :], np.array(columns, work)[:, :, None]
-    if plan.method == "separable":
-        raise ValueError(f"{plan.operation}: method 'separable' needs in2 of rank 1, got a higher rank")
-    return None
+    kernels = stacked(kernel, 2).astype(work)
+    return factors(kernels, plan.dtype) if plan.method == "auto" else required_factors(kernels, plan)
+
+
+def worth_factoring(outputs: int, kernel: tuple[int, int]) -> bool:
+    """Whether "auto" looks for factors of a kernel (kh, kw), for so many results.
+
+    The whole cost model of "auto": a product costs the same in every pass, a second pass over the image as
+    much as 40 products more, and the search as 4 million. FFT is no candidate, see
+    docs/correlation.md.
+    """
+    kh, kw = kernel
+    return outputs * (kh * kw - kh - kw - SECOND_PASS) >= FACTORING

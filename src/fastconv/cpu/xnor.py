@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastconv import _agnostic
 from fastconv._arguments import ImageLayout, Window, float_result
-from fastconv._epilogue import PLAIN, Epilogue
+from fastconv._epilogue import PLAIN, Epilogue, finished, output, with_alpha
 from fastconv._layer import Layer
 from fastconv.cpu import bits
 from fastconv.cpu._arrays import Array, deliver, native, result, stacked
@@ -74,8 +75,8 @@ def xnor_linear(
 ) -> Any:
     k = x.shape[-1]
     rows = prod(x.shape[:-1])
-    epilogue = _with_alpha(epilogue, weight)
-    target = _output(epilogue, shape, shape, out, x, weight)
+    epilogue = with_alpha(epilogue, weight, mean_magnitude)
+    target = output(result, epilogue, shape, shape, out, x, weight)
     if target.size:
         if isinstance(weight, PackedFilters):
             tiles = weight.derived(("tiles", 1), lambda: filter_tiles(weight.words, 1))
@@ -91,7 +92,7 @@ def xnor_linear(
         strides = (rows * filters, 0, 1, filters)
         store = store_arguments(epilogue, factor, 1, filters, rows, strides, target)
         multiply(words, tiles, filters, k, line_window(rows), store)
-    return _finish(epilogue, target, out, filters)
+    return finished(deliver(target, out), epilogue, filters)
 
 
 def xnor_conv2d(
@@ -102,8 +103,8 @@ def xnor_conv2d(
         filters = weight
     else:
         filters = pack_filters(weight.reshape(o, c, *geometry.kernel), 1)
-    epilogue = _with_alpha(epilogue, filters)
-    target = _output(epilogue, layer.shape, layer.logical, out, x, weight)
+    epilogue = with_alpha(epilogue, filters, mean_magnitude)
+    target = output(result, epilogue, layer.shape, layer.logical, out, x, weight)
     if target.size:
         positions, part = geometry.positions, o // groups
         factor = None
@@ -121,7 +122,7 @@ def xnor_conv2d(
             words = padded_words(x, layer)
             tiles = filters.derived(("tiles", groups), lambda: filter_tiles(filters.words, groups))
             multiply(words, tiles, part, c * geometry.taps, geometry, store, filters, layer.pad_value)
-    return _finish(epilogue, target, out, o)
+    return finished(deliver(target, out), epilogue, o)
 
 
 def activation_scale(
@@ -170,50 +171,10 @@ def binary_max_pool2d(words: Array, geometry: Window, shape: tuple[int, ...]) ->
     return target
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def binarize_residual(x: Array, terms: int, axis: int | None) -> list[tuple[Array, Array]]:
-    rest = x.astype(float_result(x.dtype))
-    if x.dtype == np.bool_:
-        rest = rest * 2 - 1
-    others = None if axis is None else tuple(d for d in range(x.ndim) if d != axis)
-    found = []
-    for _ in range(terms):
-        mean = (
-            np.abs(rest).mean(axis=others, dtype=np.float64, keepdims=True)
-            if rest.size
-            else np.zeros((1,) * x.ndim)
-        )
-        scale = mean.astype(rest.dtype)
-        words = bits.pack_signs(rest, x.ndim - 1, 1, 0)
-        found.append((scale.reshape(() if axis is None else -1).copy(), words))
-        rest = rest - np.where(rest >= 0, scale, -scale)
-    return found
+    return _agnostic.binarize_residual(np, bits.pack_signs, x, terms, axis)
 
 
 def _lanes_over_pixels(channels: int, filters: int) -> bool:
     words, padded = -(-channels // 64), -(-filters // LANES) * LANES
     return channels * filters <= FEW_CHANNELS * words * padded
-
-
-def _with_alpha(epilogue: Epilogue, weight: Any) -> Epilogue:
-    """``epilogue`` with "alpha" resolved to numbers."""
-    if not isinstance(epilogue.scale, str):
-        return epilogue
-    alpha = weight.alpha if isinstance(weight, PackedFilters) else mean_magnitude(weight)
-    return Epilogue(epilogue.dtype, alpha.astype(epilogue.dtype), epilogue.by_window, epilogue.bias, None)
-
-
-def _output(
-    epilogue: Epilogue, shape: tuple[int, ...], logical: tuple[int, ...], out: Any, *operands: Any
-) -> Array:
-    arrays = [o.words if isinstance(o, (PackedSigns, PackedFilters)) else o for o in operands]
-    arrays += [a for a in (epilogue.scale, epilogue.bias) if a is not None]
-    if epilogue.threshold is None:
-        return result(out, shape, epilogue.dtype, *arrays)
-    arrays += [epilogue.threshold.tau, epilogue.threshold.flip]
-    return result(out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64, *arrays)
-
-
-def _finish(epilogue: Epilogue, target: Array, out: Array | None, filters: int) -> Any:
-    delivered = deliver(target, out)
-    return delivered if epilogue.threshold is None else PackedSigns(delivered, filters)

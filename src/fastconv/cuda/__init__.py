@@ -1,1 +1,10 @@
-"""CuPy arrays: the place of the CUDA kernels, under the same four names as ``fastconv.cpu``."""
+"""CuPy arrays: CUDA kernels, under the same four names as ``fastconv.cpu``.
+
+Importing it without a usable GPU is a ``RuntimeError`` that says what is missing.
+"""
+
+from fastconv.cuda._devices import check_current, check_usable
+
+__all__ = ["check_current"]
+
+check_usable()

@@ -1,0 +1,48 @@
+// Float arithmetic that rounds after every operation and keeps numbers below 2**-126. Operators do neither by
+// themselves: the compiler fuses products and sums, and CuPy has it take such numbers for 0 (-ftz=true).
+#pragma once
+#include "common.cuh"
+
+#ifdef FASTCONV_HOST
+inline float product(float a, float b) { return a * b; }
+inline float sum(float a, float b) { return a + b; }
+inline float quotient(float a, float b) { return a / b; }
+inline float root(float a) { return std::sqrt(a); }
+inline double product(double a, double b) { return a * b; }
+inline double sum(double a, double b) { return a + b; }
+inline double widened(float a) { return a; }
+inline float narrowed(double a) { return (float)a; }
+#else
+__device__ __forceinline__ float product(float a, float b) {
+  float result;
+  asm("mul.rn.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+__device__ __forceinline__ float sum(float a, float b) {
+  float result;
+  asm("add.rn.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+__device__ __forceinline__ float quotient(float a, float b) {
+  float result;
+  asm("div.rn.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+__device__ __forceinline__ float root(float a) {
+  float result;
+  asm("sqrt.rn.f32 %0, %1;" : "=f"(result) : "f"(a));
+  return result;
+}
+__device__ __forceinline__ double product(double a, double b) { return __dmul_rn(a, b); }
+__device__ __forceinline__ double sum(double a, double b) { return __dadd_rn(a, b); }
+__device__ __forceinline__ double widened(float a) {
+  double result;
+  asm("cvt.f64.f32 %0, %1;" : "=d"(result) : "f"(a));
+  return result;
+}
+__device__ __forceinline__ float narrowed(double a) {
+  float result;
+  asm("cvt.rn.f32.f64 %0, %1;" : "=f"(result) : "d"(a));
+  return result;
+}
+#endif
