@@ -111,9 +111,9 @@ def test_words_that_are_not_aligned_to_pairs(cupy):
 DEFECTS = {
     "a barrier removed": ("wait_copies<STAGES - 2>();\n    __syncthreads();", "wait_copies<STAGES - 2>();"),
     "a copy not waited for": ("wait_copies<STAGES - 2>();", "wait_copies<STAGES>();"),
-    "a tap too few": ("range.first <= tap", "range.first < tap"),
+    "a tap too few": ("pixel.first_row <= at.row", "pixel.first_row < at.row"),
     "a filter too few": ("line < r.filters", "line + 1 < r.filters"),
-    "fragments of columns swapped": ("8 * j + 2 * t + e] = sums", "8 * j + t + 4 * e] = sums"),
+    "fragments of columns swapped": ("column + 8 * j + e]", "column + 8 * j + 1 - e]"),
     "ones of the wrong pixels": ("half ? a[0][2] : a[0][0]", "half ? a[0][0] : a[0][2]"),
     "ones of the wrong registers": ("upper[e] += __popc(a[0] & b[4])", "upper[e] += __popc(a[1] & b[4])"),
     "words of the wrong lanes": ("lanes[4 * (2 * t + e) + k];", "lanes[4 * (t + 4 * e) + k];"),

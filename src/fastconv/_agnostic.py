@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from fastconv._arguments import float_result
-from fastconv.packed import PackedSigns
 
 Array = Any
 
@@ -44,5 +43,8 @@ def binarize_residual(
         scale = mean.astype(rest.dtype)
         words = pack_signs(rest, x.ndim - 1, 1, 0)
         found.append((scale.reshape(() if axis is None else -1).copy(), words))
-        rest = rest - scale * PackedSigns(words, x.shape[-1]).unpack(rest.dtype)
+        # by the bits, as words go by them: a GPU's arithmetic may take small numbers for 0
+        keys = rest.view(f"i{rest.itemsize}")
+        negative = (keys < 0) & (keys != np.iinfo(keys.dtype).min)
+        rest = rest - xp.where(negative, -scale, scale)
     return found

@@ -119,21 +119,17 @@ inline void resume(size_t i) {
   setcontext(&context);
 }
 
-// Let fibers of a warp go on whose collective is complete; false if there are none.
-inline bool release_warp(size_t first) {
-  size_t last = std::min(first + 32, block.threads);
-  bool any = false;
-  for (size_t i = first; i < last; i++) {
-    if (block.fibers[i].state != AT_WARP) continue;
-    unsigned mask = block.fibers[i].mask, present = 0;
-    for (size_t j = first; j < last; j++)
-      if (block.fibers[j].state == AT_WARP && block.fibers[j].mask == mask) present |= 1u << (j - first);
-    if (present != mask) continue;
-    any = true;
-    for (size_t j = first; j < last; j++)
-      if (mask >> (j - first) & 1) block.fibers[j].state = READY;
+// Let the lanes go on that wait for a collective with this one, if all of them have come.
+inline bool release_collective(Fiber& self) {
+  if (self.state != AT_WARP) return false;
+  Fiber* warp = &self - self.lane;
+  for (unsigned lane = 0; lane < 32; lane++) {
+    bool there = warp + lane < running().end() && warp[lane].state == AT_WARP && warp[lane].mask == self.mask;
+    if (self.mask >> lane & 1 && !there) return false;
   }
-  return any;
+  for (unsigned mask = self.mask, lane = 0; lane < 32; lane++)
+    if (mask >> lane & 1) warp[lane].state = READY;
+  return true;
 }
 
 // Let fibers go on whose barrier or collective is complete; false if there are none.
@@ -143,7 +139,7 @@ inline bool release() {
   bool any = waiting == block.threads;
   if (any)
     for (Fiber& f : running()) f.state = READY;
-  for (size_t first = 0; first < block.threads; first += 32) any |= release_warp(first);
+  for (Fiber& f : running()) any |= release_collective(f);
   return any;
 }
 
@@ -156,7 +152,7 @@ inline void run_block(const std::vector<unsigned>& order, bool ahead) {
       if (block.fibers[i].state != READY) continue;
       ran = true;
       resume(i);
-      if (ahead && release_warp(i / 32 * 32)) {
+      if (ahead && release_collective(block.fibers[i])) {
         while (k > 0 && order[k - 1] / 32 == i / 32) k--;
         k--;
       }

@@ -1,4 +1,4 @@
-"""Binary products: the problem as the kernels take it, and which of them serves it."""
+"""Binary products: which kernel serves a problem, and what it is given."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def multiply(
         outside=pad_value if direct else pad_value + 1,
     )  # fmt: skip
     packed = contiguous(weight.words)
-    cut = problem.outside and geometry.padded != geometry.size
+    cut = problem.outside and channels and geometry.padded != geometry.size
     sums = _filter_sums(weight) if cut or "TENSOR_AND" in product else NULL
     arguments = (words, packed, sums, *parameters, target)
     if direct:

@@ -54,8 +54,7 @@ def xnor_linear(
         factor = None
         if epilogue.by_window:
             factor = cupy.empty(rows, epilogue.dtype)
-            image: Array = x
-            image = image.reshape(1, 1, rows, k)
+            image = contiguous(x).reshape(1, 1, rows, k)
             mean_magnitudes(image, ImageLayout(4, True), _line(rows), 1, factor, channels_last=False)
         right = weight if isinstance(weight, PackedFilters) else _packed_rows(weight, -1)
         _multiply_rows(_packed_rows(x, -1), right, k, 1, rows, epilogue, factor, target)

@@ -2,30 +2,31 @@
 // for each output. RESULT, SCALED and SIGNS: see binary_epilogue.cuh.
 #include "binary_epilogue.cuh"
 
-// The sum of one window with one filter; outside the image nothing counts, or `outside` times the filter's signs.
-__device__ __forceinline__ int window_sum(const u64* __restrict__ words, const u64* __restrict__ filters, const int* __restrict__ sums,
-                                          const Window& w, i64 o, const Problem& p) {
+// The sum of one window with one filter; outside the image p.outside times the filter's signs count.
+__device__ __forceinline__ int window_sum(const u64* __restrict__ words, const u64* __restrict__ filters,
+                                          const int* __restrict__ sums, const Window& w, i64 o, const Problem& p) {
   const Inside in = inside_of(w, p);
   const u64* image = words + w.image * p.image_step + o / p.filters * p.group_step;
   const u64* filter = filters + o * p.kernel_rows * p.kernel_columns * p.words;
   int differing = 0;
-  for (int a = in.rows.first; a < in.rows.last; a++) {
+  for (i64 a = in.rows.first; a < in.rows.last; a++) {
     const u64* line = image + (w.row + a * p.dilation_rows) * p.row_step;
-    for (int b = in.columns.first; b < in.columns.last; b++) {
+    for (i64 b = in.columns.first; b < in.columns.last; b++) {
       const u64* x = line + (w.column + b * p.dilation_columns) * p.column_step;
       const u64* f = filter + (a * p.kernel_columns + b) * p.words;
       for (i64 k = 0; k < p.words; k++) differing += __popcll(x[k] ^ f[k]);
     }
   }
-  const i64 taps = (i64)(in.rows.last - in.rows.first) * (in.columns.last - in.columns.first);
+  const i64 taps = (in.rows.last - in.rows.first) * (in.columns.last - in.columns.first);
   i64 y = p.channels * taps - 2 * (i64)differing;
-  if (p.outside && !all_inside(in, p)) y += p.outside * sum_outside(sums, o, in, p);
+  if (p.outside && p.channels && !all_inside(in, p)) y += p.outside * sum_outside(sums, o, in, p);
   return (int)y;
 }
 
 extern "C" __global__ void __launch_bounds__(256, 3) binary_direct(
-    const u64* __restrict__ words, const u64* __restrict__ filters, const int* __restrict__ sums, const Scale* __restrict__ scale,
-    const Bias* __restrict__ bias, const RESULT* __restrict__ factor, RESULT* __restrict__ result, const Problem p) {
+    const u64* __restrict__ words, const u64* __restrict__ filters, const int* __restrict__ sums,
+    const Scale* __restrict__ scale, const Bias* __restrict__ bias, const RESULT* __restrict__ factor,
+    RESULT* __restrict__ result, const Problem p) {
   const Epilogue e = {scale, bias, factor, result};
   const i64 all = p.groups * p.filters, step = index_step();
 #ifdef SIGNS

@@ -21,7 +21,9 @@ struct Epilogue {
 };
 
 #ifdef SIGNS
-__device__ __forceinline__ bool sign_of(int y, i64 o, const Epilogue& e) { return (y >= e.scale[o]) != (e.bias[o] != 0); }
+__device__ __forceinline__ bool sign_of(int y, i64 o, const Epilogue& e) {
+  return (y >= e.scale[o]) != (e.bias[o] != 0);
+}
 #else
 // What is stored for y of filter o; `window` is its place in `factor`.
 __device__ __forceinline__ RESULT finished(int y, i64 o, i64 window, const Epilogue& e) {

@@ -23,7 +23,8 @@ struct Shared {
 };
 
 template <int COPY>
-__device__ __forceinline__ void accumulate(Shared& shared, const u64* words, const u64* filters, const Place& at, const Problem& p, Sums& sums) {
+__device__ __forceinline__ void accumulate(Shared& shared, const u64* words, const u64* filters, const Place& at,
+                                           const Problem& p, Sums& sums) {
   Rows<COPY> rows = rows_of<COPY>(words, filters, at.group, at.filter, p);
   const int warp = threadIdx.x / 32, pixels = warp / 2 * 32 * PITCH, columns = (TILE + warp % 2 * 32) * PITCH;
   for (int s = 0; s < STAGES - 1; s++) copy_step(shared.stages + s * STAGE, shared.pixels, rows, p);
@@ -40,32 +41,36 @@ __device__ __forceinline__ void accumulate(Shared& shared, const u64* words, con
   __syncthreads();
 }
 
-__device__ __forceinline__ void collect(Finished& f, const Sums& sums, const int* table, const Place& at, const Problem& p) {
+__device__ __forceinline__ void collect(Finished& f, const Sums& sums, const int* table, const Place& at,
+                                        const Problem& p) {
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+  const int row = warp / 2 * 32 + g, column = warp % 2 * 32 + 2 * t;
 #pragma unroll
   for (int i = 0; i < 4; i++)
 #pragma unroll
     for (int j = 0; j < 4; j++)
 #pragma unroll
-      for (int e = 0; e < 2; e++) f.sums[warp / 2 * 32 + 8 * i + g][warp % 2 * 32 + 8 * j + 2 * t + e] = sums.at[i][j][e];
+      for (int e = 0; e < 2; e++) f.sums[row + 8 * i][column + 8 * j + e] = sums.at[i][j][e];
 #ifdef TENSOR_AND
   if (t == 0)
-    for (int i = 0; i < 2; i++) f.ones[warp / 2 * 32 + warp % 2 * 16 + 8 * i + g] = sums.ones[i][0];
+    for (int i = 0; i < 2; i++) f.ones[row + warp % 2 * 16 + 8 * i] = sums.ones[i][0];
   const i64 filter = at.filter + threadIdx.x;
-  if (threadIdx.x < TILE && filter < p.filters) f.totals[threadIdx.x] = sum_of_signs(table, at.group * p.filters + filter, p);
+  if (threadIdx.x < TILE && filter < p.filters)
+    f.totals[threadIdx.x] = sum_of_signs(table, at.group * p.filters + filter, p);
 #endif
   __syncthreads();
 }
 
 // y of a pixel and a filter, o among all, of the tile; zeros outside the image have counted as -1.
-__device__ __forceinline__ int sum_of(const Shared& s, int pixel, int filter, i64 o, const int* table, const Problem& p) {
+__device__ __forceinline__ int sum_of(const Shared& s, int pixel, int filter, i64 o, const int* table,
+                                      const Problem& p) {
   const u32 sum = s.finished.sums[pixel][filter];  // unsigned, since what is subtracted may exceed what an int holds
 #ifdef TENSOR_AND
   u32 y = 4 * sum - 2 * (u32)s.finished.ones[pixel] - (u32)s.finished.totals[filter];
 #else
   u32 y = (u32)(p.channels * p.kernel_rows * p.kernel_columns) - 2 * sum;
 #endif
-  if (p.outside && s.pixels[pixel].cut) y += (u32)p.outside * (u32)sum_outside(table, o, s.pixels[pixel].inside, p);
+  if (p.outside && s.pixels[pixel].cut) y += (u32)p.outside * (u32)sum_outside(table, o, inside_of(s.pixels[pixel]), p);
   return (int)y;
 }
 
@@ -80,7 +85,8 @@ __device__ __forceinline__ void store_bits(u64* words, i64 o, u64 bits, const Pr
   }
 }
 
-__device__ __forceinline__ void store(const Shared& s, const int* table, const Place& at, const Epilogue& e, const Problem& p) {
+__device__ __forceinline__ void store(const Shared& s, const int* table, const Place& at, const Epilogue& e,
+                                      const Problem& p) {
   const int lane = threadIdx.x % 32, first = threadIdx.x / 32 * 16;  // of 16 pixels of this warp
   const i64 o = at.group * p.filters + at.filter, left = p.filters - at.filter;
   u64 mine = 0;
@@ -88,14 +94,16 @@ __device__ __forceinline__ void store(const Shared& s, const int* table, const P
     u32 halves[2];
     for (int h = 0; h < 2; h++) {
       const int filter = 32 * h + lane;
-      halves[h] = __ballot_sync(~0u, filter < left && sign_of(sum_of(s, first + i, filter, o + filter, table, p), o + filter, e));
+      const int y = filter < left ? sum_of(s, first + i, filter, o + filter, table, p) : 0;
+      halves[h] = __ballot_sync(~0u, filter < left && sign_of(y, o + filter, e));
     }
     if (lane == i) mine = (u64)halves[1] << 32 | halves[0];
   }
   if (lane < 16 && s.pixels[first + lane].exists) store_bits(e.result + s.pixels[first + lane].place, o, mine, p);
 }
 #else
-__device__ __forceinline__ void store(const Shared& s, const int* table, const Place& at, const Epilogue& e, const Problem& p) {
+__device__ __forceinline__ void store(const Shared& s, const int* table, const Place& at, const Epilogue& e,
+                                      const Problem& p) {
   const bool by_pixel = p.pixel_stride != 1;  // whether a pixel's filters are neighbours in the result
   const i64 left = p.filters - at.filter;
   for (int i = threadIdx.x; i < TILE * TILE; i += BLOCK) {
@@ -110,8 +118,9 @@ __device__ __forceinline__ void store(const Shared& s, const int* table, const P
 
 // `wide`: all words come in aligned pairs
 extern "C" __global__ void __launch_bounds__(BLOCK, 5) binary_gemm(
-    const u64* __restrict__ words, const u64* __restrict__ filters, const int* __restrict__ table, const Scale* __restrict__ scale,
-    const Bias* __restrict__ bias, const RESULT* __restrict__ factor, RESULT* __restrict__ result, i64 wide, const Problem p) {
+    const u64* __restrict__ words, const u64* __restrict__ filters, const int* __restrict__ table,
+    const Scale* __restrict__ scale, const Bias* __restrict__ bias, const RESULT* __restrict__ factor,
+    RESULT* __restrict__ result, i64 wide, const Problem p) {
   __shared__ Shared shared;
   const i64 across = (p.filters + TILE - 1) / TILE, down = (p.pixels + TILE - 1) / TILE;
   const i64 rest = blockIdx.x / across;

@@ -8,7 +8,7 @@ struct Problem {
   i64 groups, filters, channels, words;   // of a group; of a tap
   i64 rows, columns;                      // of the input
   i64 kernel_rows, kernel_columns, stride_rows, stride_columns, dilation_rows, dilation_columns, top, left;
-  i64 image_step, group_step, row_step, column_step;             // of the input, in words
+  i64 image_step, group_step, row_step, column_step;            // of the input, in words
   i64 image_stride, group_stride, filter_stride, pixel_stride;  // of the result
   i64 outside;  // what the sum of a filter's signs outside the image is to be multiplied by and added
 };
@@ -26,11 +26,11 @@ __device__ __forceinline__ Window window_of(i64 pixel, const Problem& p) {
 
 // Taps [first, last) of `taps`, `dilation` apart, that lie within [0, size) if the first lies at `start`
 struct Range {
-  int first, last;
+  i64 first, last;
 };
 
-__device__ __forceinline__ int taps_before(i64 distance, i64 dilation, i64 taps) {
-  return distance <= 0 ? 0 : (int)min(taps, (distance + dilation - 1) / dilation);
+__device__ __forceinline__ i64 taps_before(i64 distance, i64 dilation, i64 taps) {
+  return distance <= 0 ? 0 : min(taps, (distance + dilation - 1) / dilation);
 }
 
 __device__ __forceinline__ Range taps_inside(i64 start, i64 size, i64 dilation, i64 taps) {
@@ -69,6 +69,7 @@ __device__ __forceinline__ int sum_outside(const int* sums, i64 o, const Inside&
   const i64 width = p.kernel_columns + 1;
   const int* table = sums + o * (p.kernel_rows + 1) * width;
   const int *upper = table + in.rows.first * width, *lower = table + in.rows.last * width;
-  const int within = lower[in.columns.last] - lower[in.columns.first] - upper[in.columns.last] + upper[in.columns.first];
-  return sum_of_signs(sums, o, p) - within;
+  const int below = lower[in.columns.last] - lower[in.columns.first];
+  const int above = upper[in.columns.last] - upper[in.columns.first];
+  return sum_of_signs(sums, o, p) - (below - above);
 }

@@ -29,9 +29,10 @@ __device__ __forceinline__ void multiply(const u32* pixels, const u32* filters, 
     for (int i = 0; i < 4; i += 2)
 #pragma unroll
       for (int j = 0; j < 4; j++)
-        add_ones_of_and(sums.at[i][j], sums.at[i + 1][j], a[0][i], a[0][i + 1], a[1][i], a[1][i + 1], b[0][j], b[1][j]);
-    add_ones_of_and(sums.ones[0], sums.ones[1], half ? a[0][2] : a[0][0], half ? a[0][3] : a[0][1], half ? a[1][2] : a[1][0],
-                    half ? a[1][3] : a[1][1], ~0u, ~0u);
+        add_ones_of_and(sums.at[i][j], sums.at[i + 1][j], a[0][i], a[0][i + 1], a[1][i], a[1][i + 1], b[0][j],
+                        b[1][j]);
+    add_ones_of_and(sums.ones[0], sums.ones[1], half ? a[0][2] : a[0][0], half ? a[0][3] : a[0][1],
+                    half ? a[1][2] : a[1][0], half ? a[1][3] : a[1][1], ~0u, ~0u);
   }
 }
 #elif defined TENSOR_XOR
@@ -51,7 +52,9 @@ __device__ __forceinline__ void multiply(const u32* pixels, const u32* filters, 
   }
 }
 #else
-__device__ __forceinline__ u64 word_of(const u32* rows, int row, int k) { return *reinterpret_cast<const u64*>(rows + row * PITCH + k); }
+__device__ __forceinline__ u64 word_of(const u32* rows, int row, int k) {
+  return *reinterpret_cast<const u64*>(rows + row * PITCH + k);
+}
 
 __device__ __forceinline__ void multiply(const u32* pixels, const u32* filters, int, Sums& sums) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;

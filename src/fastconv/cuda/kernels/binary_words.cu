@@ -3,7 +3,8 @@
 
 // sums (O, kh + 1, kw + 1): of each filter the sum of the signs of all taps above and left of (a, b), from words
 // (O, kh, kw, w) of `channels` signs a tap. Differences of four of them sum any rectangle of taps.
-extern "C" __global__ void filter_sums(const u64* __restrict__ words, int* __restrict__ sums, i64 filters, i64 kh, i64 kw, i64 depth, i64 channels) {
+extern "C" __global__ void filter_sums(const u64* __restrict__ words, int* __restrict__ sums, i64 filters, i64 kh,
+                                       i64 kw, i64 depth, i64 channels) {
   const int lane = threadIdx.x % 32;
   for (i64 i = first_index() / 32; i < filters * (kw + 1); i += index_step() / 32) {  // a warp for each column
     const i64 o = i / (kw + 1), b = i - o * (kw + 1);
@@ -21,7 +22,8 @@ extern "C" __global__ void filter_sums(const u64* __restrict__ words, int* __res
 }
 
 // grouped (pixels, groups, w'): each group of `channels` signs in words of its own, from words (pixels, w) of all.
-extern "C" __global__ void regroup(const u64* __restrict__ words, u64* __restrict__ grouped, i64 pixels, i64 depth, i64 groups, i64 channels) {
+extern "C" __global__ void regroup(const u64* __restrict__ words, u64* __restrict__ grouped, i64 pixels, i64 depth,
+                                   i64 groups, i64 channels) {
   const i64 own = (channels + 63) / 64, n = pixels * groups * own;
   for (i64 i = first_index(); i < n; i += index_step()) {
     const i64 word = i % own, rest = i / own, group = rest % groups, pixel = rest / groups;
@@ -42,8 +44,9 @@ extern "C" __global__ void max_pool(const u64* __restrict__ images, u64* __restr
     const Inside in = inside_of(w, p);
     const u64* image = images + w.image * p.image_step + word;
     u64 bits = 0;
-    for (int a = in.rows.first; a < in.rows.last; a++)
-      for (int b = in.columns.first; b < in.columns.last; b++) bits |= image[(w.row + a) * p.row_step + (w.column + b) * p.column_step];
+    for (i64 a = in.rows.first; a < in.rows.last; a++)
+      for (i64 b = in.columns.first; b < in.columns.last; b++)
+        bits |= image[(w.row + a) * p.row_step + (w.column + b) * p.column_step];
     pooled[i] = bits;
   }
 }

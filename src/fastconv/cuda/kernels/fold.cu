@@ -14,13 +14,14 @@ __device__ __forceinline__ bool finite(float x) { return widened(x) - widened(x)
 
 // tau and flip (O,) such that (y >= tau) != flip is the sign of the chain for every integer y in [-n, n], and
 // whether it is finite there; alpha and bias are (O,), or scalars, whose steps are 0
-extern "C" __global__ void fold_batchnorm(const float* __restrict__ gamma, const float* __restrict__ beta, const float* __restrict__ mean,
-                                          const float* __restrict__ var, const float* __restrict__ alpha, const float* __restrict__ bias,
-                                          float eps, i64 alpha_step, i64 bias_step, int* __restrict__ tau, u8* __restrict__ flip,
-                                          u8* __restrict__ bounded, i64 channels, i64 n) {
+extern "C" __global__ void fold_batchnorm(
+    const float* __restrict__ gamma, const float* __restrict__ beta, const float* __restrict__ mean,
+    const float* __restrict__ var, const float* __restrict__ alpha, const float* __restrict__ bias, float eps,
+    i64 alpha_step, i64 bias_step, int* __restrict__ tau, u8* __restrict__ flip, u8* __restrict__ bounded,
+    i64 channels, i64 n) {
   for (i64 o = first_index(); o < channels; o += index_step()) {
     const float slope = product(gamma[o], quotient(1, root(sum(var[o], eps))));
-    const Chain c = {alpha[o * alpha_step], bias[o * bias_step], slope, sum(beta[o], product(product(mean[o], slope), -1.0f))};
+    const Chain c = {alpha[o * alpha_step], bias[o * bias_step], slope, difference(beta[o], product(mean[o], slope))};
     const bool first = bit(c, -n), last = bit(c, n);
     i64 low = -n, high = n;
     while (high - low > 1) {  // rounding keeps the order, so the bit changes once at most: halve what holds it

@@ -6,6 +6,7 @@
 #ifdef FASTCONV_HOST
 inline float product(float a, float b) { return a * b; }
 inline float sum(float a, float b) { return a + b; }
+inline float difference(float a, float b) { return a - b; }
 inline float quotient(float a, float b) { return a / b; }
 inline float root(float a) { return std::sqrt(a); }
 inline double product(double a, double b) { return a * b; }
@@ -21,6 +22,11 @@ __device__ __forceinline__ float product(float a, float b) {
 __device__ __forceinline__ float sum(float a, float b) {
   float result;
   asm("add.rn.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+__device__ __forceinline__ float difference(float a, float b) {
+  float result;
+  asm("sub.rn.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
   return result;
 }
 __device__ __forceinline__ float quotient(float a, float b) {

@@ -17,7 +17,8 @@ inline void load_matrices(u32 (&to)[4], const u32* row) {
   }
 }
 
-inline void add_ones_of_and(int (&upper)[2], int (&lower)[2], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+inline void add_ones_of_and(int (&upper)[2], int (&lower)[2], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0,
+                            u32 b1) {
   const u32 own[6] = {a0, a1, a2, a3, b0, b1};
   const int g = host::block.current->lane / 4, t = host::block.current->lane % 4;
   auto lanes = host::exchange(~0u, own, sizeof own);
@@ -45,8 +46,10 @@ __device__ __forceinline__ void load_matrices(u32 (&to)[4], const u32* row) {
 }
 
 // 16 x 256 by 256 x 8, from sm_80 on; `upper` are rows 0 to 7 of the sums
-__device__ __forceinline__ void add_ones_of_and(int (&upper)[2], int (&lower)[2], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
-  asm volatile("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+__device__ __forceinline__ void add_ones_of_and(int (&upper)[2], int (&lower)[2], u32 a0, u32 a1, u32 a2, u32 a3,
+                                                u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc "
+               "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
                : "+r"(upper[0]), "+r"(upper[1]), "+r"(lower[0]), "+r"(lower[1])
                : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
