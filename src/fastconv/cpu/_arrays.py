@@ -21,12 +21,12 @@ LINE = 64
 
 
 def native(x: Array) -> Array:
-    """A read-only view of ``x`` if it is C-contiguous, aligned and of native byte order, else of a copy.
+    """A read-only view of ``x`` if it is :func:`readable`, else of a copy.
 
     Read-only, so that numba compiles each kernel once whatever the caller's flags, and refuses a
     kernel that would write to an input.
     """
-    if not (x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative):
+    if not readable(x):
         x = np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
     view = x.view()
     view.flags.writeable = False
@@ -109,7 +109,7 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     the strides in elements, 1 along axes of length 1. Copies only if the elements themselves are
     unaligned or byte-swapped.
     """
-    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+    if readable(x):
         return native(x.reshape(-1)), 0, _contiguous_steps(x.shape)
     if not (x.flags.aligned and x.dtype.isnative) or any(s % x.dtype.itemsize for s in x.strides):
         x = native(x)
@@ -145,7 +145,7 @@ def as_nchw(x: Array, layout: ImageLayout) -> Array:
 
 def readable(x: Array) -> bool:
     """Whether kernels can read ``x`` where it is, as one run of native numbers."""
-    return bool(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative)
+    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
 
 
 def blocks(shape: tuple[int, ...], size: int, axis: int | None = None) -> Iterator[tuple[slice, ...]]:
