@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 from fastconv.cpu._tiles import UNIT, threshold_word, transpose_block
 from fastconv.cpu._vector import PIXELS
@@ -23,9 +24,9 @@ INTEGERS, SCALED, SIGNS = 0, 1, 2
 """What an epilogue stores: y; scale * y + bias; the bits of y >= tau."""
 
 
-@numba.njit
+@register_jitable
 def stored_by_pixel(numbers):
-    """Whether a pixel's filters are neighbours in the result."""
+    """Whether a pixel's filters are neighbours in the result; those who launch the kernels ask, too."""
     return numbers[0] == SIGNS or numbers[7] != 1
 
 
