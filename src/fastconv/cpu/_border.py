@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from fastconv.cpu._stencil import PREFETCH_ROWS, VECTOR_BYTES, correlate_strip
-from fastconv.cpu._vector import prefetch
+from fastconv.cpu._vector import copy_line, prefetch
 
 
 @numba.njit
@@ -104,7 +104,7 @@ def _pad(image, row, column, m, n, boundary, fill, strip, pitch):
             prefetch(ahead + offset)
         # slices, so that LLVM sees plain indices that never wrap around, and vectorises
         if hi > lo:
-            _copy(source[column + lo : column + hi], line[lo:hi])
+            copy_line(source[column + lo : column + hi], line[lo:hi])
         for part in ((0, lo), (hi, n)):
             for c in range(part[0], part[1]):
                 x = _inner(column + c, width, boundary)
@@ -125,9 +125,3 @@ def _inner(position, n, boundary):
         return position % n
     folded = position % (2 * n)
     return folded if folded < n else 2 * n - 1 - folded
-
-
-@numba.njit
-def _copy(source, target):
-    for k in range(source.size):
-        target[k] = source[k]

@@ -18,7 +18,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from fastconv.cpu._tiles import UNIT, threshold_word, transpose_block
-from fastconv.cpu._vector import PIXELS
+from fastconv.cpu._vector import PIXELS, copy_line
 
 INTEGERS, SCALED, SIGNS = 0, 1, 2
 """What an epilogue stores: y; scale * y + bias; the bits of y >= tau."""
@@ -52,7 +52,7 @@ def store_pixels(y, m, width, image, o, first, epilogue):
     for p in range(m):
         row, begin = y[p * UNIT : p * UNIT + width], start + p * numbers[7]
         if numbers[0] == INTEGERS:
-            _copy(row, integers[begin : begin + width])
+            copy_line(row, integers[begin : begin + width])
             continue
         lo = 0
         while lo < width:  # factors differ between groups
@@ -74,7 +74,7 @@ def store_lines(y, pitch, m, width, image, o, first, epilogue):
         begin = image * numbers[4] + g * numbers[5] + f * numbers[6] + first
         row = y[k * pitch : k * pitch + m]
         if numbers[0] == INTEGERS:
-            _copy(row, integers[begin : begin + m])
+            copy_line(row, integers[begin : begin + m])
         else:
             line = values[begin : begin + m]
             window = (image * numbers[1] + g) * numbers[3] + first
@@ -120,9 +120,3 @@ def _scale_pixels(row, factor, scale, bias, line):
 def _scale_line(row, scale, bias, line):
     for p in range(line.size):
         line[p] = line.dtype.type(row[p]) * scale + bias
-
-
-@numba.njit
-def _copy(row, line):
-    for k in range(line.size):
-        line[k] = row[k]

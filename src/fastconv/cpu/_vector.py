@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
@@ -114,3 +115,10 @@ def prefetch(typing: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp), generate
+
+
+@numba.njit
+def copy_line(source, target):
+    """target[k] = source[k] for all of ``target``; an assignment to a slice would first look for overlap."""
+    for k in range(target.size):
+        target[k] = source[k]
