@@ -29,6 +29,7 @@ bytes, and reach 84 % of the peak of multiply-adds on one thread (6 x 4: 79 %, 4
 the 16 registers of 32 bytes."""
 
 FEWER = max(1, VECTORS - 1)
+"""Vectors of a tile of what is left, if it is more than one: two of one would load each weight twice."""
 
 DEPTH = 256
 """Products per sum in registers: their pixels and the weights of a tile stay in L1. And the rounding errors
@@ -196,20 +197,9 @@ def _add_tiles(panel, offsets, depth, weights, weight, step, left, sums, at, pit
     pixel = 0
     while pixel + VECTORS * lanes <= width:
         multiply_tile(
-            panel,
-            pixel,
-            offsets,
-            depth,
-            weights,
-            weight,
-            step,
-            left,
-            sums,
-            at + pixel,
-            pitch,
-            FILTERS,
-            VECTORS,
-        )
+            panel, pixel, offsets, depth, weights, weight, step, left, sums, at + pixel, pitch,
+            FILTERS, VECTORS,
+        )  # fmt: skip
         pixel += VECTORS * lanes
     if pixel + FEWER * lanes == width:
         multiply_tile(
