@@ -81,7 +81,7 @@ def word_plan(
     else:
         splits = units
         block = -(-positions // max(blocks, -(-workers // (n * units))))
-    problem = numbers(
+    problem = numbers(  # in the order of _binary.IMAGES
         n, groups, filters, height * width * depth, run, kh * kw * depth,
         sh * width * depth, sw * depth, block, splits,
     )  # fmt: skip
@@ -168,9 +168,9 @@ def strip_plan(
         for c in range(channels) for a in range(kh) for slot, shift in slots
     ]  # fmt: skip
     (top, _), (left, _) = geometry.padding
-    shape = numbers(
-        channels, filters, *geometry.size, height, width, sh, sw, top, left, kh, band(m), m, columns, length,
-        rows(m), pitch, dh,
+    shape = numbers(  # in the order of _planes.CHANNELS
+        channels, filters, *geometry.size, height, width, sh, sw, top, left, kh, dh, band(m), m, columns,
+        length, rows(m), pitch,
     )  # fmt: skip
     strip = planes * rows(m) * len(phases) * pitch + UNIT
     sums = -(-unit // PIXELS) * PIXELS * length + (length * UNIT if by_pixel else 0)

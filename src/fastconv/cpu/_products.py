@@ -16,7 +16,7 @@ from fastconv.cpu._images import window_means
 from fastconv.cpu._operands import edge_totals, tap_order
 from fastconv.cpu._planes import multiply_planes
 from fastconv.cpu._plans import REMEMBERED, remembered, strip_plan, word_plan
-from fastconv.cpu._store import INTEGERS, SCALED, SIGNS, stored_by_pixel
+from fastconv.cpu._store import INTEGERS, KIND, SCALED, SIGNS, stored_by_pixel
 from fastconv.cpu._threads import scratch, threads
 from fastconv.cpu._tiles import UNIT
 from fastconv.packed import PackedFilters
@@ -46,7 +46,7 @@ def multiply(
     """Multiply ``words`` (N, G, Hp, Wp, w), padded by -1, by ``tiles``, and correct that for ``pad_value``
     by what ``weight`` says."""
     n, groups, _, _, depth = words.shape
-    whole = store[0][0] == SIGNS and groups > 1
+    whole = store[0][KIND] == SIGNS and groups > 1
     small = n * groups * geometry.positions * filters * terms <= SMALL_PRODUCTS
     workers = 1 if small else threads()
     plan = word_plan(
