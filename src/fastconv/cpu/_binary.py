@@ -24,13 +24,13 @@ from fastconv.cpu._threads import parallel_kernel
 from fastconv.cpu._tiles import TILE_PIXELS, TILE_VECTORS, UNIT, prefetch_to_write, xnor_tile
 from fastconv.cpu._vector import LANES, PIXELS
 
-PIXEL_BLOCK = 60
+MOST_PIXELS = 60
 """Most pixels a task does at a time, a multiple of all TILE_PIXELS: their sums with a unit of 64 filters
 take 15 KiB."""
 
-IMAGES, GROUPS, FILTERS, PLANE, RUN, DEPTH, DOWN, ACROSS, BLOCK, SPLITS = range(10)
+IMAGES, GROUPS, FILTERS, PLANE, RUN, DEPTH, DOWN, ACROSS, TASK_PIXELS, SPLITS = range(10)
 """Places in ``problem``: images; groups; filters of a group; words of a plane, a run and a window; words
-to the next row and the next column of windows; pixels of a block; parts the filters are split into."""
+to the next row and the next column of windows; pixels of a task; parts the filters are split into."""
 
 
 @parallel_kernel
@@ -63,11 +63,11 @@ def multiply_words(words, tiles, offsets, problem, edges, totals, epilogue, star
     """
     workers = scratch.shape[0]
     positions = edges[0].size * edges[1].size
-    tasks = problem[IMAGES] * -(-positions // problem[BLOCK]) * problem[SPLITS]
+    tasks = problem[IMAGES] * -(-positions // problem[TASK_PIXELS]) * problem[SPLITS]
     for index in numba.prange(workers):
         worker = np.int64(index)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
-            _multiply_block(
+            _multiply_task(
                 task,
                 words,
                 tiles,
@@ -82,16 +82,16 @@ def multiply_words(words, tiles, offsets, problem, edges, totals, epilogue, star
 
 
 @numba.njit
-def _multiply_block(task, words, tiles, offsets, problem, edges, totals, epilogue, starts, scratch):
-    """A block of pixels against one part of the filters."""
+def _multiply_task(task, words, tiles, offsets, problem, edges, totals, epilogue, starts, scratch):
+    """Some pixels against one part of the filters."""
     groups, filters, plane = problem[GROUPS], problem[FILTERS], problem[PLANE]
-    block, splits = problem[BLOCK], problem[SPLITS]
+    pixels, splits = problem[TASK_PIXELS], problem[SPLITS]
     positions = edges[0].size * edges[1].size
-    rest, part = divmod(task, -(-positions // block))
+    rest, part = divmod(task, -(-positions // pixels))
     image, split = divmod(rest, splits)
-    first = part * block
-    m = min(block, positions - first)
-    bases = starts[PIXEL_BLOCK:]
+    first = part * pixels
+    m = min(pixels, positions - first)
+    bases = starts[MOST_PIXELS:]
     _place_windows(first, m, problem, edges, totals, starts, bases)
     numbers, _, _, _, _, _, integers, values, _ = epilogue
     by_pixel = stored_by_pixel(numbers)

@@ -11,7 +11,7 @@ from fastconv._arguments import ImageLayout, Window
 from fastconv._epilogue import Epilogue
 from fastconv._layer import Layer
 from fastconv.cpu._arrays import Array, flat_image, native, sign_keys
-from fastconv.cpu._binary import PIXEL_BLOCK, multiply_words
+from fastconv.cpu._binary import MOST_PIXELS, multiply_words
 from fastconv.cpu._images import window_means
 from fastconv.cpu._operands import edge_totals, tap_order
 from fastconv.cpu._planes import multiply_planes
@@ -58,7 +58,7 @@ def multiply(
             ("totals", plan.kinds, groups, pad_value),
             lambda: edge_totals(weight, plan.kinds, groups, pad_value),
         )
-    starts, sums = scratch((2 * PIXEL_BLOCK, np.int64), (2 * UNIT * UNIT, np.int32), serially=small)
+    starts, sums = scratch((2 * MOST_PIXELS, np.int64), (2 * UNIT * UNIT, np.int32), serially=small)
     multiply_words(
         native(words.reshape(-1)),
         tiles,

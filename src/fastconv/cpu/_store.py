@@ -1,4 +1,4 @@
-"""The epilogue of binary products: what becomes of the integers of a block of pixels and filters.
+"""The epilogue of binary products: what becomes of the integers of some pixels and filters.
 
 The sums of m pixels and up to 64 filters come pixel by pixel, y[p * UNIT + k], or filter by filter,
 y[k * pitch + p]; so does the result, and the two are turned into each other in between. The epilogue's

@@ -1,7 +1,7 @@
 """The explicit-SIMD building blocks: numba intrinsics on LLVM vector types.
 
 LLVM turns these into the widest instructions the machine has (VPOPCNTQ and mask registers on AVX-512,
-byte shuffles on AVX2 and NEON), so nothing here names a CPU. Each block works on elements of flat,
+byte shuffles on AVX2 and NEON), so nothing here names a CPU. Each works on elements of flat,
 C-contiguous arrays, given as (array, index).
 """
 
