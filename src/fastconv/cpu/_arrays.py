@@ -1,4 +1,8 @@
-"""Between a caller's arrays and the kernels', which are C-contiguous, native and never overlap."""
+"""Between a caller's arrays and the kernels'.
+
+Kernels read native numbers, one run of them or flat memory by strides, and write to C-contiguous arrays that
+overlap no input. What is not like that is copied, whole or by :func:`blocks`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The layer of float32 and float64: windows times filters in registers, without a matrix of windows.
+"""conv2d in float32 and float64: windows times filters in registers, without a matrix of windows.
+
+Binary layers are multiplied elsewhere: by words in ``_binary``, by pixels in ``_planes``.
 
 Pixels of the result are numbered along rows as long as padded ones. Numbered so, what one tap of a kernel
 sees in all windows is the image, moved: the taps of a kernel row share one strip of pixels. Where windows are
@@ -42,7 +44,7 @@ MOST_FILTERS = 256
 """Filters per task: the sums of its pixels take 256 KiB."""
 
 SMALL_WORK = 1 << 20
-"""Multiply-adds that one thread has done before another would wake up: 10 us."""
+"""Multiply-adds that one thread has done before another would wake up, see ``_threads.SMALL``."""
 
 
 def multiplies(images: Array, geometry: Window, weight: Array, dtype: np.dtype[Any]) -> bool:

@@ -22,7 +22,8 @@ from fastconv.cpu._tiles import UNIT
 from fastconv.packed import PackedFilters
 
 SMALL_PRODUCTS = 2**23
-"""Sign products up to which one thread multiplies words: 8 µs on AVX-512, waking another takes 15."""
+"""Sign products up to which one thread multiplies words: 8 µs on AVX-512; for what a second thread costs, see
+``_threads.SMALL``."""
 
 SMALL_SUMS = 2**18
 """The same for lanes of pixels, which take one tap at a time."""
