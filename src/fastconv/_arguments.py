@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import is_cupy_array
 
 INT32_MAX = 2**31 - 1
-"""Largest number of signs in one dot product: popcounts are summed in int32."""
+"""Largest number n of signs in one dot product: its result, from -n to n, is an int32."""
 
 LARGEST_PADDED = 2**56
 """Pixels of a padded image: the kernels' index arithmetic has 7 bits to spare before int64 overflows."""

@@ -18,7 +18,8 @@ class Epilogue:
     """A checked epilogue: what to store.
 
     ``dtype`` is the result's: int32 as they are, a float for scale * y + bias, uint64 for the words of
-    ``threshold``. ``scale`` is None, an array (O,), or "alpha"; ``by_window`` multiplies it by K.
+    ``threshold``. ``scale`` is None, an array (O,), or "alpha"; ``by_window`` multiplies it by K. ``scale``
+    and ``bias`` are copies, which no ``out`` overlaps.
     """
 
     dtype: np.dtype[Any]

@@ -1,4 +1,7 @@
-"""What the shapes and options of a binary convolution say, before looking at a pixel."""
+"""What the shapes and options of a binary convolution say, before looking at a pixel.
+
+The layer of real numbers, ``conv2d``, needs no more than its Window.
+"""
 
 from __future__ import annotations
 

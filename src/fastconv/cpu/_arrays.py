@@ -1,4 +1,8 @@
-"""Between a caller's arrays and the kernels', which are C-contiguous, native and never overlap."""
+"""Between a caller's arrays and the kernels'.
+
+Kernels read native numbers, one run of them or flat memory by strides, and write to C-contiguous arrays that
+overlap no input. What is not like that is copied, whole or by :func:`blocks`.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,12 @@ LINE = 64
 
 
 def native(x: Array) -> Array:
-    """A read-only view of ``x`` if it is C-contiguous, aligned and of native byte order, else of a copy.
+    """A read-only view of ``x`` if it is :func:`readable`, else of a copy.
 
     Read-only, so that numba compiles each kernel once whatever the caller's flags, and refuses a
     kernel that would write to an input.
     """
-    if not (x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative):
+    if not readable(x):
         x = np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
     view = x.view()
     view.flags.writeable = False
@@ -109,7 +113,7 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     the strides in elements, 1 along axes of length 1. Copies only if the elements themselves are
     unaligned or byte-swapped.
     """
-    if x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative:
+    if readable(x):
         return native(x.reshape(-1)), 0, _contiguous_steps(x.shape)
     if not (x.flags.aligned and x.dtype.isnative) or any(s % x.dtype.itemsize for s in x.strides):
         x = native(x)
@@ -137,7 +141,7 @@ def flat_image(x: Array, layout: ImageLayout) -> tuple[Array, int, tuple[int, in
 
 def readable(x: Array) -> bool:
     """Whether kernels can read ``x`` where it is, as one run of native numbers."""
-    return bool(x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative)
+    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
 
 
 def blocks(shape: tuple[int, ...], size: int, axis: int | None = None) -> Iterator[tuple[slice, ...]]:

@@ -8,14 +8,29 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from fastconv.cpu._store import INTEGERS, store_lines, store_pixels, stored_by_pixel, turn_over
+from fastconv.cpu._store import (
+    FILTER_STEP,
+    GROUP_STEP,
+    IMAGE_STEP,
+    INTEGERS,
+    KIND,
+    PIXEL_STEP,
+    store_lines,
+    store_pixels,
+    stored_by_pixel,
+    turn_over,
+)
 from fastconv.cpu._threads import parallel_kernel
 from fastconv.cpu._tiles import TILE_PIXELS, TILE_VECTORS, UNIT, prefetch_to_write, xnor_tile
 from fastconv.cpu._vector import LANES, PIXELS
 
-PIXEL_BLOCK = 60
+MOST_PIXELS = 60
 """Most pixels a task does at a time, a multiple of all TILE_PIXELS: their sums with a unit of 64 filters
 take 15 KiB."""
+
+IMAGES, GROUPS, FILTERS, PLANE, RUN, DEPTH, DOWN, ACROSS, TASK_PIXELS, SPLITS = range(10)
+"""Places in ``problem``: images; groups; filters of a group; words of a plane, a run and a window; words
+to the next row and the next column of windows; pixels of a task; parts the filters are split into."""
 
 
 @parallel_kernel
@@ -42,19 +57,17 @@ def multiply_words(words, tiles, offsets, problem, edges, totals, epilogue, star
     """y = totals - 2 * (bits in which each window differs from each filter), stored by the epilogue.
 
     words: flat planes; tiles: flat (G, blocks, depth, 8); offsets: see ``xnor_tile``;
-    problem: N, G, filters a group, words a plane, run and depth in words, words from a row and a column
-    of windows to the next, pixels a block, parts the filters are split into;
-    edges: two arrays, the kind of edge each row and column of windows meets, 0 for none; totals
-    (kinds, filters, each group's padded to blocks of 8): the sum if no bit differs, the same at all edges
-    if there is one kind; starts, scratch: a worker's own.
+    problem: see ``IMAGES``; edges: two arrays, the kind of edge each row and column of windows meets, 0 for
+    none; totals (kinds, filters, each group's padded to blocks of 8): the sum if no bit differs, the same at
+    all edges if there is one kind; starts, scratch: a worker's own.
     """
     workers = scratch.shape[0]
     positions = edges[0].size * edges[1].size
-    tasks = problem[0] * -(-positions // problem[8]) * problem[9]
+    tasks = problem[IMAGES] * -(-positions // problem[TASK_PIXELS]) * problem[SPLITS]
     for index in numba.prange(workers):
         worker = np.int64(index)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
-            _multiply_block(
+            _multiply_task(
                 task,
                 words,
                 tiles,
@@ -69,17 +82,18 @@ def multiply_words(words, tiles, offsets, problem, edges, totals, epilogue, star
 
 
 @numba.njit
-def _multiply_block(task, words, tiles, offsets, problem, edges, totals, epilogue, starts, scratch):
-    """A block of pixels against one part of the filters."""
-    groups, filters, plane, block, splits = problem[1], problem[2], problem[3], problem[8], problem[9]
+def _multiply_task(task, words, tiles, offsets, problem, edges, totals, epilogue, starts, scratch):
+    """Some pixels against one part of the filters."""
+    groups, filters, plane = problem[GROUPS], problem[FILTERS], problem[PLANE]
+    pixels, splits = problem[TASK_PIXELS], problem[SPLITS]
     positions = edges[0].size * edges[1].size
-    rest, part = divmod(task, -(-positions // block))
+    rest, part = divmod(task, -(-positions // pixels))
     image, split = divmod(rest, splits)
-    first = part * block
-    m = min(block, positions - first)
-    bases = starts[PIXEL_BLOCK:]
+    first = part * pixels
+    m = min(pixels, positions - first)
+    bases = starts[MOST_PIXELS:]
     _place_windows(first, m, problem, edges, totals, starts, bases)
-    numbers, integers = epilogue[0], epilogue[6]
+    numbers, _, _, _, _, _, integers, values, _ = epilogue
     by_pixel = stored_by_pixel(numbers)
     units, padded = -(-filters // UNIT), -(-filters // LANES) * LANES
     for unit in range(groups * units * split // splits, groups * units * (split + 1) // splits):
@@ -87,17 +101,17 @@ def _multiply_block(task, words, tiles, offsets, problem, edges, totals, epilogu
         width, o = min(UNIT, filters - f), g * filters + f
         origin = (image * groups + g) * plane
         window = words[origin : origin + plane]
-        direct = numbers[0] == INTEGERS and by_pixel and width % LANES == 0
+        direct = numbers[KIND] == INTEGERS and by_pixel and width % LANES == 0
         y, row, pitch = scratch, np.int64(0), np.int64(UNIT)
         if direct:
-            y, pitch = integers, numbers[7]
-            row = image * numbers[4] + g * numbers[5] + f + first * pitch
-        begin = image * numbers[4] + g * numbers[5] + f * numbers[6] + first
+            y, pitch = integers, numbers[PIXEL_STEP]
+            row = image * numbers[IMAGE_STEP] + g * numbers[GROUP_STEP] + f + first * pitch
+        begin = image * numbers[IMAGE_STEP] + g * numbers[GROUP_STEP] + f * numbers[FILTER_STEP] + first
         if not by_pixel:
-            if numbers[0] == INTEGERS:
-                _prefetch_lines(integers, begin, numbers[6], m, width)
+            if numbers[KIND] == INTEGERS:
+                _prefetch_lines(integers, begin, numbers[FILTER_STEP], m, width)
             else:
-                _prefetch_lines(epilogue[7], begin, numbers[6], m, width)
+                _prefetch_lines(values, begin, numbers[FILTER_STEP], m, width)
         column = g * padded + f
         _multiply_tiles(
             window, starts, m, offsets, tiles, column, -(-width // LANES), problem, totals.reshape(-1), bases,
@@ -107,8 +121,8 @@ def _multiply_block(task, words, tiles, offsets, problem, edges, totals, epilogu
             continue
         if by_pixel:
             store_pixels(scratch, m, width, image, o, first, epilogue)
-        elif numbers[0] == INTEGERS and m >= PIXELS and width % PIXELS == 0:
-            turn_over(scratch, UNIT, m, width, integers, begin, numbers[6])
+        elif numbers[KIND] == INTEGERS and m >= PIXELS and width % PIXELS == 0:
+            turn_over(scratch, UNIT, m, width, integers, begin, numbers[FILTER_STEP])
         else:
             lines = scratch[UNIT * UNIT :]
             turn_over(scratch, UNIT, m, width, lines, 0, UNIT)
@@ -132,11 +146,11 @@ def _place_windows(first, m, problem, edges, totals, starts, bases):
     p = 0
     while p < m:
         n = min(m - p, columns.size - j)
-        start, base = i * problem[6] + j * problem[7], rows[i]
+        start, base = i * problem[DOWN] + j * problem[ACROSS], rows[i]
         kinds = columns[j : j + n]
         start_line, base_line = starts[p : p + n], bases[p : p + n]
         for k in range(n):
-            start_line[k] = start + k * problem[7]
+            start_line[k] = start + k * problem[ACROSS]
             base_line[k] = (base + kinds[k]) * pitch
         p += n
         i, j = i + 1, 0
@@ -146,11 +160,11 @@ def _place_windows(first, m, problem, edges, totals, starts, bases):
 def _multiply_tiles(words, starts, m, offsets, tiles, column, blocks, problem, totals, bases, y, row, pitch):
     """y[row + p * pitch + k] of m pixels and ``blocks`` blocks of 8 filters from ``column`` on, tile by
     tile."""
-    run, size = problem[4], problem[5] * LANES
+    run, size = problem[RUN], problem[DEPTH] * LANES
     v = 0
     while v < blocks:
         f = column + v * LANES
-        at, target = f * problem[5], row + v * LANES
+        at, target = f * problem[DEPTH], row + v * LANES
         p = 0
         if v + TILE_VECTORS <= blocks:
             while p + TILE_PIXELS <= m:

@@ -6,7 +6,12 @@ import numba
 import numpy as np
 
 from fastconv.cpu._stencil import PREFETCH_ROWS, VECTOR_BYTES, correlate_strip
-from fastconv.cpu._vector import prefetch
+from fastconv.cpu._vector import copy_line, prefetch
+
+ABOVE, LEFT, BOUNDARY, DIRECT, TILE_HEIGHT, TILE_WIDTH, STREAM = range(7)
+"""Places in ``frame``: rows above and columns left of the image at which the first window begins; what lies
+outside, see :func:`_inner`; 1 if the image is read where it lies; rows and columns of a tile; 1 if the result
+is written past the caches."""
 
 
 @numba.njit
@@ -23,10 +28,10 @@ def filter_tile(image, taps, passes, frame, fill, strip, i, j, m, n, out, target
     wide = passes[0, 4] * lanes
     skip = -(out.ctypes.data // out.itemsize + target) % lanes if stream else 0
     rest = (n - skip) % lanes if stream else 0
-    top, bottom = _inside(i, m, frame[0], height - kh + 1)
-    left, right = _inside(j, n, frame[1], width - kw + 1)
+    top, bottom = _inside(i, m, frame[ABOVE], height - kh + 1)
+    left, right = _inside(j, n, frame[LEFT], width - kw + 1)
     left, right = _edge(left, skip, wide), n - _edge(n - right, rest, wide)
-    if frame[3] == 0 or bottom <= top or right - left < wide:
+    if frame[DIRECT] == 0 or bottom <= top or right - left < wide:
         top = bottom = m
         left = right = 0
     for r0, r1, c0, c1 in (
@@ -36,13 +41,13 @@ def filter_tile(image, taps, passes, frame, fill, strip, i, j, m, n, out, target
         (top, bottom, right, n),
     ):
         if r1 > r0 and c1 > c0:
-            y, x = i + r0 - frame[0], j + c0 - frame[1]
+            y, x = i + r0 - frame[ABOVE], j + c0 - frame[LEFT]
             across = max(c1 - c0, lanes) + kw - 1
-            _pad(image, y, x, r1 - r0 + kh - 1, c1 - c0 + kw - 1, frame[2], fill[0], strip, across)
+            _pad(image, y, x, r1 - r0 + kh - 1, c1 - c0 + kw - 1, frame[BOUNDARY], fill[0], strip, across)
             source, at = np.int64(strip.ctypes.data), target + r0 * pitch + c0
             sweep(source, across, taps, passes, out, at, pitch, r1 - r0, c1 - c0, False)
     if bottom > top:
-        start = (i + top - frame[0]) * width + j + left - frame[1]
+        start = (i + top - frame[ABOVE]) * width + j + left - frame[LEFT]
         source, at = np.int64(image.ctypes.data) + start * image.itemsize, target + top * pitch + left
         sweep(source, width, taps, passes, out, at, pitch, bottom - top, right - left, stream)
 
@@ -104,7 +109,7 @@ def _pad(image, row, column, m, n, boundary, fill, strip, pitch):
             prefetch(ahead + offset)
         # slices, so that LLVM sees plain indices that never wrap around, and vectorises
         if hi > lo:
-            _copy(source[column + lo : column + hi], line[lo:hi])
+            copy_line(source[column + lo : column + hi], line[lo:hi])
         for part in ((0, lo), (hi, n)):
             for c in range(part[0], part[1]):
                 x = _inner(column + c, width, boundary)
@@ -125,9 +130,3 @@ def _inner(position, n, boundary):
         return position % n
     folded = position % (2 * n)
     return folded if folded < n else 2 * n - 1 - folded
-
-
-@numba.njit
-def _copy(source, target):
-    for k in range(source.size):
-        target[k] = source[k]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastconv._arguments import Filter, Pair
 from fastconv.cpu._arrays import Array, batch_index, computable, stacked
-from fastconv.cpu._border import filter_tile, sweep
+from fastconv.cpu._border import STREAM, TILE_HEIGHT, TILE_WIDTH, filter_tile, sweep
 from fastconv.cpu._stencil import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, vectors
 from fastconv.cpu._threads import parallel_kernel, scratch, threads
 from fastconv.cpu._vector import fence
@@ -163,7 +163,7 @@ def _correlate(images, taps, batch, frame, passes, fill, strips, out):
     out (B, Ho, Wo). strips: a worker's scratch."""
     workers = strips.shape[0]
     width = out.shape[2]
-    stream = frame[6] == 1 and _evenly_aligned(out)
+    stream = frame[STREAM] == 1 and _evenly_aligned(out)
     tasks = _tasks(out, frame)
     for index in numba.prange(workers):
         worker = np.int64(index)
@@ -208,17 +208,17 @@ def _correlate_factors(
 @numba.njit
 def _tasks(out, frame):
     """How many tiles there are."""
-    return out.shape[0] * -(-out.shape[1] // frame[4]) * -(-out.shape[2] // frame[5])
+    return out.shape[0] * -(-out.shape[1] // frame[TILE_HEIGHT]) * -(-out.shape[2] // frame[TILE_WIDTH])
 
 
 @numba.njit
 def _task(task, out, frame):
     """Image, first row, first column, rows and columns of a tile of ``out`` (B, Ho, Wo)."""
     _, height, width = out.shape
-    down, across = -(-height // frame[4]), -(-width // frame[5])
+    down, across = -(-height // frame[TILE_HEIGHT]), -(-width // frame[TILE_WIDTH])
     b, tile = divmod(task, down * across)
-    i, j = tile // across * frame[4], tile % across * frame[5]
-    return b, i, j, min(frame[4], height - i), min(frame[5], width - j)
+    i, j = tile // across * frame[TILE_HEIGHT], tile % across * frame[TILE_WIDTH]
+    return b, i, j, min(frame[TILE_HEIGHT], height - i), min(frame[TILE_WIDTH], width - j)
 
 
 @numba.njit

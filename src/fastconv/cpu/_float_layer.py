@@ -1,4 +1,6 @@
-"""The layer of float32 and float64: windows times filters in registers, without a matrix of windows.
+"""conv2d in float32 and float64: windows times filters in registers, without a matrix of windows.
+
+Binary layers are multiplied elsewhere: by words in ``_binary``, by pixels in ``_planes``.
 
 Pixels of the result are numbered along rows as long as padded ones. Numbered so, what one tap of a kernel
 sees in all windows is the image, moved: the taps of a kernel row share one strip of pixels. Where windows are
@@ -29,6 +31,7 @@ bytes, and reach 84 % of the peak of multiply-adds on one thread (6 x 4: 79 %, 4
 the 16 registers of 32 bytes."""
 
 FEWER = max(1, VECTORS - 1)
+"""Vectors of a tile of what is left, if it is more than one: two of one would load each weight twice."""
 
 DEPTH = 256
 """Products per sum in registers: their pixels and the weights of a tile stay in L1. And the rounding errors
@@ -41,7 +44,7 @@ MOST_FILTERS = 256
 """Filters per task: the sums of its pixels take 256 KiB."""
 
 SMALL_WORK = 1 << 20
-"""Multiply-adds that one thread has done before another would wake up: 10 us."""
+"""Multiply-adds that one thread has done before another would wake up, see ``_threads.SMALL``."""
 
 
 def multiplies(images: Array, geometry: Window, weight: Array, dtype: np.dtype[Any]) -> bool:
@@ -196,20 +199,9 @@ def _add_tiles(panel, offsets, depth, weights, weight, step, left, sums, at, pit
     pixel = 0
     while pixel + VECTORS * lanes <= width:
         multiply_tile(
-            panel,
-            pixel,
-            offsets,
-            depth,
-            weights,
-            weight,
-            step,
-            left,
-            sums,
-            at + pixel,
-            pitch,
-            FILTERS,
-            VECTORS,
-        )
+            panel, pixel, offsets, depth, weights, weight, step, left, sums, at + pixel, pitch,
+            FILTERS, VECTORS,
+        )  # fmt: skip
         pixel += VECTORS * lanes
     if pixel + FEWER * lanes == width:
         multiply_tile(

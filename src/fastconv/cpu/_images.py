@@ -9,21 +9,24 @@ from fastconv.cpu._bit_vectors import channel_bits, in_range, range_bits
 from fastconv.cpu._threads import parallel_kernel
 from fastconv.cpu._vector import BLOCK, PIXELS
 
+ORIGIN, IMAGE_STEP, CHANNEL_STEP, ROW_STEP, PIXEL_STEP, ROWS, COLUMNS, CHANNELS, ABOVE, LEFT = range(10)
+"""Places in the ``image`` of :func:`pack_image`: origin and strides of x; rows and columns of an image, and
+channels of a group; padding before the image."""
+
 
 @parallel_kernel
 def pack_image(x, low, span, image, words, scratch):
     """Bits of images as words (N, G, Hp, Wp, w), whose padding is left as it is.
 
     x: flat memory of keys (N, C, H, W) contiguous along W or C; low, span: see ``in_range``;
-    image: origin and strides of x, H, W, channels a group, rows above and columns to the left;
-    scratch: a worker's own.
+    image: see ``ORIGIN``; scratch: a worker's own.
     """
     groups, depth = words.shape[1], words.shape[4]
-    h, w, channels = image[5], image[6], image[7]
+    h, w, channels = image[ROWS], image[COLUMNS], image[CHANNELS]
     flat = words.reshape(-1)
     # Rows of neighbours: the whole plane, if its rows follow one another.
-    rows, length = (1, h * w) if image[3] == w * image[4] or h == 1 else (h, w)
-    by_plane = image[4] == 1 and (channels == 1 or image[2] != 1)
+    rows, length = (1, h * w) if image[ROW_STEP] == w * image[PIXEL_STEP] or h == 1 else (h, w)
+    by_plane = image[PIXEL_STEP] == 1 and (channels == 1 or image[CHANNEL_STEP] != 1)
     blocks = -(-length // BLOCK)
     workers = scratch.shape[0]
     tasks = words.shape[0] * groups * rows * blocks
@@ -35,13 +38,14 @@ def pack_image(x, low, span, image, words, scratch):
             n, g = divmod(plane, groups)
             first = max(0, min(block * BLOCK, length - BLOCK))  # the last block is whole, too
             m = min(BLOCK, length - first)
-            start = image[0] + n * image[1] + g * channels * image[2] + row * image[3] + first * image[4]
+            start = image[ORIGIN] + n * image[IMAGE_STEP] + g * channels * image[CHANNEL_STEP]
+            start += row * image[ROW_STEP] + first * image[PIXEL_STEP]
             for word in range(depth):
-                at, count = start + word * 64 * image[2], min(64, channels - word * 64)
+                at, count = start + word * 64 * image[CHANNEL_STEP], min(64, channels - word * 64)
                 if by_plane:
-                    _pack_planes(x, at, image[2], count, m, low, span, scratch[worker])
+                    _pack_planes(x, at, image[CHANNEL_STEP], count, m, low, span, scratch[worker])
                 else:
-                    _pack_pixels(x, at, image[4], count, m, low, span, scratch[worker])
+                    _pack_pixels(x, at, image[PIXEL_STEP], count, m, low, span, scratch[worker])
                 _place(scratch[worker], m, row * length + first, plane, image, words.shape, word, flat)
 
 
@@ -80,17 +84,18 @@ def _pack_word(x, start, step, channels, low, span):
 
 
 @numba.njit
-def _place(block, m, first, plane, image, shape, word, words):
+def _place(packed, m, first, plane, image, shape, word, words):
     """Write the words of m pixels from ``first`` on to their places in a padded plane."""
-    i, j = divmod(first, image[6])
-    at = (((plane * shape[2] + image[8] + i) * shape[3]) + image[9] + j) * shape[4] + word
+    _, _, height, width, depth = shape
+    i, j = divmod(first, image[COLUMNS])
+    at = ((plane * height + image[ABOVE] + i) * width + image[LEFT] + j) * depth + word
     for p in range(m):
-        words[at] = block[p]
-        at += shape[4]
+        words[at] = packed[p]
+        at += depth
         j += 1
-        if j == image[6]:
+        if j == image[COLUMNS]:
             j = 0
-            at += (shape[3] - image[6]) * shape[4]
+            at += (width - image[COLUMNS]) * depth
 
 
 @parallel_kernel

@@ -92,10 +92,10 @@ def padded_words(x: Array | PackedSigns, layer: Layer) -> Array:
         flat, origin, steps = flat_image(values, layer.source)
         if 1 not in (steps[1], steps[3]):
             flat, origin, steps = flat_image(native(values), layer.source)
-        numbers = remembered(origin, *steps, h, w, channels, top, left)
+        image = remembered(origin, *steps, h, w, channels, top, left)
         serially = values.nbytes <= SMALL
         rows = scratch((BLOCK, np.uint64), serially=serially)
-        pack_image(flat, low, span, numbers, words, *rows, serially=serially)
+        pack_image(flat, low, span, image, words, *rows, serially=serially)
     return words
 
 

@@ -16,6 +16,19 @@ from fastconv.cpu._threads import parallel_kernel
 from fastconv.cpu._tiles import UNIT, sum_signs
 from fastconv.cpu._vector import PIXELS
 
+IMAGES, ORIGIN, IMAGE_STEP, CHANNEL_STEP, ROW_STEP, PIXEL_STEP, OUTSIDE = range(7)
+"""Places in ``image``: number of images; origin and strides of x; what lies outside."""
+
+(
+    CHANNELS, FILTERS,  # of a group
+    IMAGE_ROWS, IMAGE_COLUMNS, ROWS, COLUMNS,  # of the images and of the result
+    DOWN, ACROSS, ABOVE, LEFT,  # strides of the windows, and padding before the image
+    KERNEL_ROWS, DILATION, BAND,  # rows from one of the kernel's to the next: in the image, in the strip
+    TILE_ROWS, TILE_COLUMNS, LINE,  # of the result, and columns of a tile whose sums a worker keeps
+    STRIP_ROWS, PITCH,  # of a channel in the strip, and columns of a row of neighbours
+) = range(18)  # fmt: skip
+"""Places in ``shape``: what the problem and its strips look like."""
+
 
 @parallel_kernel
 def multiply_planes(x, low, span, taps, places, shifts, image, shape, epilogue, strips, orders, scratch):
@@ -23,12 +36,13 @@ def multiply_planes(x, low, span, taps, places, shifts, image, shape, epilogue, 
 
     x: flat memory of keys (N, C, H, W); low, span: see ``in_range``; taps (O, 1 + T): of each filter the
     number of its positive taps, those, and the negative ones; places (T,): of each tap in the strip;
-    shifts: the first column of each row of neighbours; image: N, origin and strides of x, pad_value;
-    shape: see ``strip_plan``; strips, orders, scratch: a worker's own.
+    shifts: the first column of each row of neighbours; image: see ``IMAGES``;
+    shape: see ``CHANNELS``; strips, orders, scratch: a worker's own.
     """
     workers = strips.shape[0]
-    units, down, across = -(-taps.shape[0] // UNIT), -(-shape[4] // shape[12]), -(-shape[5] // shape[13])
-    tasks = image[0] * units * down * across
+    units = -(-taps.shape[0] // UNIT)
+    down, across = -(-shape[ROWS] // shape[TILE_ROWS]), -(-shape[COLUMNS] // shape[TILE_COLUMNS])
+    tasks = image[IMAGES] * units * down * across
     for index in numba.prange(workers):
         worker = np.int64(index)
         for task in range(tasks * worker // workers, tasks * (worker + 1) // workers):
@@ -36,8 +50,8 @@ def multiply_planes(x, low, span, taps, places, shifts, image, shape, epilogue, 
             rest, row = divmod(rest, down)
             n, unit = divmod(rest, units)
             _sum_tile(
-                n, unit * UNIT, row * shape[12], column * shape[13], x, low, span, taps, places,
-                shifts, image, shape, epilogue, strips[worker], orders[worker], scratch[worker],
+                n, unit * UNIT, row * shape[TILE_ROWS], column * shape[TILE_COLUMNS], x, low, span, taps,
+                places, shifts, image, shape, epilogue, strips[worker], orders[worker], scratch[worker],
             )  # fmt: skip
 
 
@@ -46,11 +60,11 @@ def _sum_tile(
     n, o, i, j, x, low, span, taps, places, shifts, image, shape, epilogue, strip, order, scratch
 ):  # fmt: skip
     """Filters o to o + 64 on the tile of the result whose corner is (i, j)."""
-    channels, filters, height, width = shape[0], shape[1], shape[4], shape[5]
-    m, columns, length = min(shape[12], height - i), min(shape[13], width - j), shape[14]
+    channels, filters, height, width = shape[CHANNELS], shape[FILTERS], shape[ROWS], shape[COLUMNS]
+    m, columns, length = min(shape[TILE_ROWS], height - i), min(shape[TILE_COLUMNS], width - j), shape[LINE]
     count = min(UNIT, taps.shape[0] - o)
     group = o // filters
-    plane, terms = shape[15] * shape[16] * shifts.size, places.size
+    plane, terms = shape[STRIP_ROWS] * shape[PITCH] * shifts.size, places.size
     for g in range(group, (o + count - 1) // filters + 1):
         for c in range(channels):
             at = ((g - group) * channels + c) * plane
@@ -63,7 +77,7 @@ def _sum_tile(
     for r in range(m):
         for first in range(0, columns, length):
             size = min(length, columns - first)
-            begin = r * shape[6] * shifts.size * shape[16] + first
+            begin = r * shape[DOWN] * shifts.size * shape[PITCH] + first
             for k in range(count):
                 start, middle, end = k * terms, k * terms + taps[o + k, 0], (k + 1) * terms
                 p = 0
@@ -85,22 +99,22 @@ def _sum_tile(
 @numba.njit
 def _lay_out(x, low, span, n, c, i, j, m, shifts, image, shape, strip):
     """The signs of channel c under the tile: rows (strip row, shift, column)."""
-    start = image[1] + n * image[2] + c * image[3]
-    band, pitch = shape[11], shape[16]
-    for row in range((shape[10] - 1) * band + (m - 1) * shape[6] + 1):
-        y = i * shape[6] - shape[8] + row // band * shape[17] + row % band
+    start = image[ORIGIN] + n * image[IMAGE_STEP] + c * image[CHANNEL_STEP]
+    band, pitch = shape[BAND], shape[PITCH]
+    for row in range((shape[KERNEL_ROWS] - 1) * band + (m - 1) * shape[DOWN] + 1):
+        y = i * shape[DOWN] - shape[ABOVE] + row // band * shape[DILATION] + row % band
         for s in range(shifts.size):
             line = strip[(row * shifts.size + s) * pitch : (row * shifts.size + s + 1) * pitch]
-            first = j * shape[7] + shifts[s] - shape[9]
-            lo = min(max(-(first // shape[7]), 0), pitch)
-            hi = max(min((shape[3] - 1 - first) // shape[7] + 1, pitch), lo)
-            if y < 0 or y >= shape[2]:
+            first = j * shape[ACROSS] + shifts[s] - shape[LEFT]
+            lo = min(max(-(first // shape[ACROSS]), 0), pitch)
+            hi = max(min((shape[IMAGE_COLUMNS] - 1 - first) // shape[ACROSS] + 1, pitch), lo)
+            if y < 0 or y >= shape[IMAGE_ROWS]:
                 lo = hi = 0
-            line[:lo] = image[6]
-            line[hi:] = image[6]
+            line[:lo] = image[OUTSIDE]
+            line[hi:] = image[OUTSIDE]
             if hi > lo:
-                at = start + y * image[4] + (first + lo * shape[7]) * image[5]
-                _write_signs(x, at, shape[7] * image[5], low, span, line[lo:hi])
+                at = start + y * image[ROW_STEP] + (first + lo * shape[ACROSS]) * image[PIXEL_STEP]
+                _write_signs(x, at, shape[ACROSS] * image[PIXEL_STEP], low, span, line[lo:hi])
 
 
 @numba.njit

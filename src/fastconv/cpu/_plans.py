@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv._arguments import Pair, Window
 from fastconv.cpu._arrays import Array, native
-from fastconv.cpu._binary import PIXEL_BLOCK
+from fastconv.cpu._binary import MOST_PIXELS
 from fastconv.cpu._tiles import TILE_PIXELS, UNIT
 from fastconv.cpu._vector import LANES, PIXELS
 
@@ -72,18 +72,18 @@ def word_plan(
         run = depth
     units = groups * -(-filters // UNIT)
     positions, splits = geometry.positions, 1
-    blocks = -(-positions // PIXEL_BLOCK)
+    parts = -(-positions // MOST_PIXELS)
     if by_line and n % workers and units % workers == 0:
         splits = workers
-        block = _block(positions, n * splits, workers)
-    elif n * blocks >= workers or whole:
-        block = _block(positions, n, workers)
+        pixels = _task_pixels(positions, n * splits, workers)
+    elif n * parts >= workers or whole:
+        pixels = _task_pixels(positions, n, workers)
     else:
         splits = units
-        block = -(-positions // max(blocks, -(-workers // (n * units))))
-    problem = numbers(
+        pixels = -(-positions // max(parts, -(-workers // (n * units))))
+    problem = numbers(  # in the order of _binary.IMAGES
         n, groups, filters, height * width * depth, run, kh * kw * depth,
-        sh * width * depth, sw * depth, block, splits,
+        sh * width * depth, sw * depth, pixels, splits,
     )  # fmt: skip
     totals = native(np.full((1, groups * -(-filters // LANES) * LANES), terms, np.int32))
     rows, row_kinds = _edges(geometry, 0)
@@ -92,7 +92,7 @@ def word_plan(
     return WordPlan(problem, native(offsets.reshape(-1) * depth), edges, (row_kinds, column_kinds), totals)
 
 
-def _block(positions: int, n: int, workers: int) -> int:
+def _task_pixels(positions: int, n: int, workers: int) -> int:
     """Pixels a task, so that the worker with most to do is done first: in units of the time a pixel takes
     in a tile, one left over takes 1.6, and each task 4 (measured with 9 words a window)."""
 
@@ -100,7 +100,7 @@ def _block(positions: int, n: int, workers: int) -> int:
         tasks = -(-n * -(-positions // size) // workers)
         return tasks * (size + 0.6 * (size % TILE_PIXELS) + 4)
 
-    return min(range(min(positions, PIXEL_BLOCK), 0, -1), key=time)
+    return min(range(min(positions, MOST_PIXELS), 0, -1), key=time)
 
 
 def _edges(geometry: Window, axis: int) -> tuple[Array, Kinds]:
@@ -168,9 +168,9 @@ def strip_plan(
         for c in range(channels) for a in range(kh) for slot, shift in slots
     ]  # fmt: skip
     (top, _), (left, _) = geometry.padding
-    shape = numbers(
-        channels, filters, *geometry.size, height, width, sh, sw, top, left, kh, band(m), m, columns, length,
-        rows(m), pitch, dh,
+    shape = numbers(  # in the order of _planes.CHANNELS
+        channels, filters, *geometry.size, height, width, sh, sw, top, left, kh, dh, band(m), m, columns,
+        length, rows(m), pitch,
     )  # fmt: skip
     strip = planes * rows(m) * len(phases) * pitch + UNIT
     sums = -(-unit // PIXELS) * PIXELS * length + (length * UNIT if by_pixel else 0)

@@ -11,18 +11,19 @@ from fastconv._arguments import ImageLayout, Window
 from fastconv._epilogue import Epilogue
 from fastconv._layer import Layer
 from fastconv.cpu._arrays import Array, flat_image, native, sign_keys
-from fastconv.cpu._binary import PIXEL_BLOCK, multiply_words
+from fastconv.cpu._binary import MOST_PIXELS, multiply_words
 from fastconv.cpu._images import window_means
 from fastconv.cpu._operands import edge_totals, tap_order
 from fastconv.cpu._planes import multiply_planes
 from fastconv.cpu._plans import REMEMBERED, remembered, strip_plan, word_plan
-from fastconv.cpu._store import INTEGERS, SCALED, SIGNS
+from fastconv.cpu._store import INTEGERS, KIND, SCALED, SIGNS, stored_by_pixel
 from fastconv.cpu._threads import scratch, threads
 from fastconv.cpu._tiles import UNIT
 from fastconv.packed import PackedFilters
 
 SMALL_PRODUCTS = 2**23
-"""Sign products up to which one thread multiplies words: 8 µs on AVX-512, waking another takes 15."""
+"""Sign products up to which one thread multiplies words: 8 µs on AVX-512; for what a second thread costs, see
+``_threads.SMALL``."""
 
 SMALL_SUMS = 2**18
 """The same for lanes of pixels, which take one tap at a time."""
@@ -46,17 +47,19 @@ def multiply(
     """Multiply ``words`` (N, G, Hp, Wp, w), padded by -1, by ``tiles``, and correct that for ``pad_value``
     by what ``weight`` says."""
     n, groups, _, _, depth = words.shape
-    whole = store[0][0] == SIGNS and groups > 1
+    whole = store[0][KIND] == SIGNS and groups > 1
     small = n * groups * geometry.positions * filters * terms <= SMALL_PRODUCTS
     workers = 1 if small else threads()
-    plan = word_plan(geometry, n, groups, depth, filters, terms, whole, not by_pixel(store), workers)
+    plan = word_plan(
+        geometry, n, groups, depth, filters, terms, whole, not stored_by_pixel(store[0]), workers
+    )
     totals = plan.totals
     if weight is not None and pad_value != -1 and len(plan.kinds[0]) * len(plan.kinds[1]) > 1:
         totals = weight.derived(
             ("totals", plan.kinds, groups, pad_value),
             lambda: edge_totals(weight, plan.kinds, groups, pad_value),
         )
-    starts, sums = scratch((2 * PIXEL_BLOCK, np.int64), (2 * UNIT * UNIT, np.int32), serially=small)
+    starts, sums = scratch((2 * MOST_PIXELS, np.int64), (2 * UNIT * UNIT, np.int32), serially=small)
     multiply_words(
         native(words.reshape(-1)),
         tiles,
@@ -78,7 +81,9 @@ def multiply_image(image: Array, filters: PackedFilters, layer: Layer, store: tu
     n, channels, groups, geometry = layer.images, layer.channels, layer.groups, layer.geometry
     small = n * geometry.positions * layer.filters * channels * geometry.taps <= SMALL_SUMS
     workers = 1 if small else threads()
-    plan = strip_plan(geometry, n, channels, groups, layer.filters // groups, by_pixel(store), workers)
+    plan = strip_plan(
+        geometry, n, channels, groups, layer.filters // groups, stored_by_pixel(store[0]), workers
+    )
     rows = (plan.strip, np.int8), (plan.order, np.int64), (plan.sums, np.int32)
     multiply_planes(
         flat,
@@ -129,11 +134,6 @@ def store_arguments(
             factors = native(factor.reshape(-1))
     numbers = remembered(kind, groups, filters, positions, *strides)
     return numbers, scale, bias, factors, tau, flip, integers, values, signs
-
-
-def by_pixel(store: tuple[Any, ...]) -> bool:
-    """Whether a pixel's filters are neighbours in the result."""
-    return bool(store[0][0] == SIGNS or store[0][7] != 1)
 
 
 def _lengthened(parameters: Array) -> Array:

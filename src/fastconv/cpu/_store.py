@@ -1,12 +1,11 @@
-"""The epilogue of binary products: what becomes of the integers of a block of pixels and filters.
+"""The epilogue of binary products: what becomes of the integers of some pixels and filters.
 
 The sums of m pixels and up to 64 filters come pixel by pixel, y[p * UNIT + k], or filter by filter,
 y[k * pitch + p]; so does the result, and the two are turned into each other in between. The epilogue's
 arguments stay together as one tuple, ``epilogue``:
 
-    numbers: kind, groups, filters a group, pixels an image, strides of image, group, filter and pixel in
-        the result, where filters are neighbours if pixels are not; scale, bias (O,) and factor (N, G, L),
-        empty for 1, for SCALED;
+    numbers: see ``KIND``;
+    scale, bias (O,) and factor (N, G, L), empty for 1, for SCALED;
     tau, flip for SIGNS, with 63 more to read unless the filters of a group are a multiple of 64;
     integers, values, signs: the result's flat memory, two of them empty.
 """
@@ -15,18 +14,23 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 from fastconv.cpu._tiles import UNIT, threshold_word, transpose_block
-from fastconv.cpu._vector import PIXELS
+from fastconv.cpu._vector import PIXELS, copy_line
 
 INTEGERS, SCALED, SIGNS = 0, 1, 2
 """What an epilogue stores: y; scale * y + bias; the bits of y >= tau."""
 
+KIND, GROUPS, FILTERS, POSITIONS, IMAGE_STEP, GROUP_STEP, FILTER_STEP, PIXEL_STEP = range(8)
+"""Places in ``numbers``: what to store; groups; filters of a group; pixels of an image; the result's strides,
+of which that of filters is 1 if that of pixels is not."""
 
-@numba.njit
+
+@register_jitable
 def stored_by_pixel(numbers):
-    """Whether a pixel's filters are neighbours in the result."""
-    return numbers[0] == SIGNS or numbers[7] != 1
+    """Whether a pixel's filters are neighbours in the result; those who launch the kernels ask, too."""
+    return numbers[KIND] == SIGNS or numbers[PIXEL_STEP] != 1
 
 
 @numba.njit
@@ -43,21 +47,21 @@ def turn_over(y, pitch, rows, columns, out, begin, step):
 def store_pixels(y, m, width, image, o, first, epilogue):
     """Store m pixels from ``first`` on of ``width`` filters from o on, y[p * UNIT + k]."""
     numbers, scale, bias, factor, tau, flip, integers, values, signs = epilogue
-    if numbers[0] == SIGNS:
-        _store_signs(y, m, width, image * numbers[3] + first, o, numbers, tau, flip, signs)
+    if numbers[KIND] == SIGNS:
+        _store_signs(y, m, width, image * numbers[POSITIONS] + first, o, numbers, tau, flip, signs)
         return
-    g, f = divmod(o, numbers[2])
-    start = image * numbers[4] + g * numbers[5] + f + first * numbers[7]
+    g, f = divmod(o, numbers[FILTERS])
+    start = image * numbers[IMAGE_STEP] + g * numbers[GROUP_STEP] + f + first * numbers[PIXEL_STEP]
     for p in range(m):
-        row, begin = y[p * UNIT : p * UNIT + width], start + p * numbers[7]
-        if numbers[0] == INTEGERS:
-            _copy(row, integers[begin : begin + width])
+        row, begin = y[p * UNIT : p * UNIT + width], start + p * numbers[PIXEL_STEP]
+        if numbers[KIND] == INTEGERS:
+            copy_line(row, integers[begin : begin + width])
             continue
         lo = 0
         while lo < width:  # factors differ between groups
-            g = (o + lo) // numbers[2]
-            hi = min(width, (g + 1) * numbers[2] - o) if factor.size else width
-            window = (image * numbers[1] + g) * numbers[3] + first + p
+            g = (o + lo) // numbers[FILTERS]
+            hi = min(width, (g + 1) * numbers[FILTERS] - o) if factor.size else width
+            window = (image * numbers[GROUPS] + g) * numbers[POSITIONS] + first + p
             each = factor[window] if factor.size else values.dtype.type(1)
             line = values[begin + lo : begin + hi]
             _scale_filters(row[lo:hi], scale[o + lo : o + hi], bias[o + lo : o + hi], each, line)
@@ -69,14 +73,14 @@ def store_lines(y, pitch, m, width, image, o, first, epilogue):
     """The same from y[k * pitch + p], where a filter's pixels are neighbours in the result."""
     numbers, scale, bias, factor, _, _, integers, values, _ = epilogue
     for k in range(width):
-        g, f = divmod(o + k, numbers[2])
-        begin = image * numbers[4] + g * numbers[5] + f * numbers[6] + first
+        g, f = divmod(o + k, numbers[FILTERS])
+        begin = image * numbers[IMAGE_STEP] + g * numbers[GROUP_STEP] + f * numbers[FILTER_STEP] + first
         row = y[k * pitch : k * pitch + m]
-        if numbers[0] == INTEGERS:
-            _copy(row, integers[begin : begin + m])
+        if numbers[KIND] == INTEGERS:
+            copy_line(row, integers[begin : begin + m])
         else:
             line = values[begin : begin + m]
-            window = (image * numbers[1] + g) * numbers[3] + first
+            window = (image * numbers[GROUPS] + g) * numbers[POSITIONS] + first
             if factor.size:
                 _scale_pixels(row, factor[window : window + m], scale[o + k], bias[o + k], line)
             else:
@@ -89,7 +93,7 @@ def _store_signs(y, m, width, row, o, numbers, tau, flip, signs):
 
     Filters come in order, so the first to reach a word finds nothing in it that is to stay.
     """
-    depth = (numbers[1] * numbers[2] + 63) // 64
+    depth = (numbers[GROUPS] * numbers[FILTERS] + 63) // 64
     shift = np.uint64(o % 64)
     mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width)
     for p in range(m):
@@ -119,9 +123,3 @@ def _scale_pixels(row, factor, scale, bias, line):
 def _scale_line(row, scale, bias, line):
     for p in range(line.size):
         line[p] = line.dtype.type(row[p]) * scale + bias
-
-
-@numba.njit
-def _copy(row, line):
-    for k in range(line.size):
-        line[k] = row[k]

@@ -16,6 +16,7 @@ from fastconv.cpu._vector import (
     PIXELS,
     WIDE,
     _address,
+    _i8,
     _i32,
     _i64,
     _length,
@@ -214,7 +215,7 @@ def sum_signs(
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         source, origin, shifts, begin, middle, stop, _, sums, at = args
-        narrow, wide = ir.VectorType(ir.IntType(8), UNIT), ir.VectorType(_i32, UNIT)
+        narrow, wide = ir.VectorType(_i8, UNIT), ir.VectorType(_i32, UNIT)
         zeros = [ir.Constant(kind, None) for kind in (narrow, wide)]
         partials, totals = (
             [cgutils.alloca_once_value(builder, zero) for _ in range(columns)] for zero in zeros

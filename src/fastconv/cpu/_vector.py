@@ -1,7 +1,7 @@
 """The explicit-SIMD building blocks: numba intrinsics on LLVM vector types.
 
 LLVM turns these into the widest instructions the machine has (VPOPCNTQ and mask registers on AVX-512,
-byte shuffles on AVX2 and NEON), so nothing here names a CPU. Each block works on elements of flat,
+byte shuffles on AVX2 and NEON), so nothing here names a CPU. Each works on elements of flat,
 C-contiguous arrays, given as (array, index).
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import TypingError
@@ -114,3 +115,10 @@ def prefetch(typing: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp), generate
+
+
+@numba.njit
+def copy_line(source, target):
+    """target[k] = source[k] for all of ``target``; an assignment to a slice would first look for overlap."""
+    for k in range(target.size):
+        target[k] = source[k]

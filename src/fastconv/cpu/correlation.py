@@ -18,8 +18,9 @@ from fastconv.cpu._threads import threads
 from fastconv.cpu.patches import carrier, gather_windows
 
 BLOCK_BYTES = 8 * 1024 * 1024
-"""Bytes of im2col per matrix product in conv2d: the product, not the gathering, wants large blocks.
-256 x 56 x 56 by 256 filters takes 25, 19, 16.1 and 15.7 ms with 0.5, 2, 8 and 16 MiB."""
+"""Bytes of im2col per matrix product, for what :func:`multiplies` refuses: the product, not the gathering,
+wants large blocks. 256 x 56 x 56 by 256 filters of 3 x 3, one thread, with 0.5, 2, 8 and 16 MiB: 73, 66, 51
+and 48 ms in float16, 175, 129, 123 and 120 in complex64."""
 
 
 SECOND_PASS = 40
