@@ -98,8 +98,7 @@ def output(
 ) -> Array:
     """Where a kernel may write what ``epilogue`` makes, as ``result`` of the backend's ``_arrays`` says."""
     arrays = [o.words if isinstance(o, (PackedSigns, PackedFilters)) else o for o in operands]
-    arrays += [a for a in (epilogue.scale, epilogue.bias) if a is not None]
-    if epilogue.threshold is None:
+    if epilogue.threshold is None:  # whose scale and bias are copies of the caller's
         return result(out, shape, epilogue.dtype, *arrays)
     arrays += [epilogue.threshold.tau, epilogue.threshold.flip]
     return result(out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64, *arrays)
