@@ -79,17 +79,36 @@ def _from_gpu(x: Any) -> Any:
     return cupy.asnumpy(x)
 
 
+def _to_tensor(x: Any) -> Any:
+    """``x`` as a tensor, transposed or strided as it is here; tensors have no negative strides."""
+    torch = optional("torch")
+    x = np.asanyarray(x)
+    x = x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+    if any(s < 0 for s in x.strides) or not x.flags.writeable:
+        x = x.copy()
+    return torch.from_numpy(x)
+
+
+def _from_tensor(x: Any) -> Any:
+    torch = optional("torch")
+    assert type(x) is torch.Tensor
+    return x.numpy().copy()
+
+
 _CONVERSIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "numpy": (np.asanyarray, np.asarray),
     "cupy": (_to_gpu, _from_gpu),
+    "torch": (_to_tensor, _from_tensor),
 }
 
 
-@pytest.fixture(scope="session", params=[name for name, b in BACKENDS.items() if b.package])
+@pytest.fixture(scope="session", params=[name for name, b in BACKENDS.items() if b.supported])
 def backend(request: pytest.FixtureRequest) -> TestedBackend:
     """Every array library with an implementation, in turn."""
     if request.param == "cupy":
         needs_gpu_or_compiler(request.config)
+    elif request.param != "numpy":
+        optional(request.param)
     asarray, asnumpy = _CONVERSIONS[request.param]
     return TestedBackend(request.param, asarray, asnumpy)
 

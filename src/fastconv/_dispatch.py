@@ -18,9 +18,10 @@ Array = Any  # of any supported namespace
 class Backend:
     """What fastconv knows about one array library.
 
-    ``package`` holds the implementation (modules ``bits``, ``correlation``, ``patches``, ``xnor``), if
-    there is one; ``support`` says so. ``conversion`` turns an array ``x`` of it into a NumPy one. If
-    ``has_devices``, the package's ``check_current`` looks at where the arrays of a call are.
+    ``package`` holds the implementation (modules ``bits``, ``correlation``, ``patches``, ``xnor``), or
+    ``adapter`` lends its arrays to another's (``to_array``), if there is either; ``support`` says so.
+    ``conversion`` turns an array ``x`` of it into a NumPy one. If ``has_devices``, the package's
+    ``check_current`` looks at where the arrays of a call are.
     """
 
     namespace: str
@@ -28,9 +29,18 @@ class Backend:
     conversion: str
     support: str = "not supported"
     has_devices: bool = False
+    adapter: str | None = None
+
+    @property
+    def supported(self) -> bool:
+        return bool(self.package or self.adapter)
 
     def module(self, noun: str) -> ModuleType:
         return _module(f"{self.package}.{noun}")
+
+    def view(self, x: Array) -> Array:
+        """``x`` as an array that NumPy's or CuPy's functions take, in the same memory."""
+        return _module(self.adapter).to_array(x) if self.adapter else x
 
 
 _module = cache(importlib.import_module)  # which waits for another thread's import of the same to end
@@ -42,7 +52,9 @@ BACKENDS = {
     for backend in (
         NUMPY,
         Backend("cupy", "fastconv.cuda", "cupy.asnumpy(x)", "supported, but not yet run on a GPU", True),
-        Backend("torch", None, "x.detach().cpu().numpy()", "not supported yet"),
+        Backend(
+            "torch", None, "x.detach().cpu().numpy()", "supported", adapter="fastconv.adapters.torch_tensors"
+        ),
         Backend("dask.array", None, "x.compute()", "not supported yet"),
         Backend("jax.numpy", None, "numpy.asarray(x)"),
         Backend("sparse", None, "x.todense()"),
@@ -86,8 +98,8 @@ def _backend(operation: str, operand: object) -> Backend:
     name = _namespace_name(operand)
     conversion = PACKED.get(name.removeprefix("fastconv.packed."), "numpy.asarray(x)")
     backend = BACKENDS.get(name, Backend(name, None, conversion))
-    if backend.package is None:
-        supported = ", ".join(known.namespace for known in BACKENDS.values() if known.package)
+    if not backend.supported:
+        supported = ", ".join(known.namespace for known in BACKENDS.values() if known.supported)
         raise TypeError(
             f"{operation}: arrays of {name} are {backend.support}; supported: {supported}. "
             f"Convert with {backend.conversion}."

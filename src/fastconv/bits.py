@@ -18,9 +18,11 @@ from fastconv._arguments import (
     sign,
 )
 from fastconv._dispatch import Array, backend_of
+from fastconv.adapters import adapted
 from fastconv.packed import PackedSigns
 
 
+@adapted
 def popcount(x: Any, /, *, out: Array | None = None) -> Array:
     """Number of one bits of each element; of ``abs(x)`` for signed integers.
 
@@ -54,6 +56,7 @@ def popcount(x: Any, /, *, out: Array | None = None) -> Array:
     return backend.module("bits").popcount(x, out)
 
 
+@adapted
 def popcount_sum(
     x: Any,
     /,
@@ -107,6 +110,7 @@ def popcount_sum(
     return backend.module("bits").popcount_sum(x, axes, shape, out)
 
 
+@adapted
 def packbits64(
     x: Any, /, *, axis: int | None = -1, bitorder: str = "little", out: Array | None = None
 ) -> Array:
@@ -153,6 +157,7 @@ def packbits64(
     return backend.module("bits").packbits64(x, axis, bitorder, out)
 
 
+@adapted
 def unpackbits64(
     words: Any,
     /,
@@ -204,6 +209,7 @@ def unpackbits64(
     return backend.module("bits").unpackbits64(words, axis, count, bitorder, out)
 
 
+@adapted
 def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) -> PackedSigns:
     """Pack the signs of ``x - threshold`` along an axis.
 
@@ -263,6 +269,7 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     return PackedSigns(words, x.shape[axis])
 
 
+@adapted
 def hamming_distance(a: Any, b: Any, /) -> Array:
     """Number of bits that differ between rows of words.
 

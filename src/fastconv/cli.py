@@ -243,7 +243,7 @@ def _namespaces() -> dict[str, dict[str, Any]]:
 
 
 def _support(backend: Backend) -> dict[str, Any]:
-    if backend.package is None:
+    if not backend.supported:
         return {"supported": False, "why": f"{backend.support}; convert with {backend.conversion}"}
     reason = _unusable(backend.package, backend.namespace.partition(".")[0])
     return {"supported": not reason, "why": reason or backend.support.removeprefix("supported").lstrip(", ")}

@@ -21,6 +21,7 @@ from fastconv._arguments import (
     window,
 )
 from fastconv._dispatch import Array, backend_of
+from fastconv.adapters import adapted
 
 BOUNDARIES = {
     "fill": "fill",
@@ -33,6 +34,7 @@ BOUNDARIES = {
 """SciPy's names of the boundaries, and ours."""
 
 
+@adapted
 def correlate2d(
     in1: Any,
     in2: Any,
@@ -100,6 +102,7 @@ def correlate2d(
     return _filter("correlate2d", in1, in2, mode, boundary, fillvalue, method, dtype, out)
 
 
+@adapted
 def convolve2d(
     in1: Any,
     in2: Any,
@@ -147,6 +150,7 @@ def convolve2d(
     return _filter("convolve2d", in1, in2, mode, boundary, fillvalue, method, dtype, out)
 
 
+@adapted
 def conv2d(
     x: Any,
     weight: Any,

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv._arguments import as_dtype, flag, integer
 from fastconv._dispatch import Array, backend_of
+from fastconv.adapters import adapted
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +48,17 @@ class PackedSigns:
     check: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
-        backend_of("PackedSigns", self.words)
-        _require_words("PackedSigns", self.words, 1)
+        words = backend_of("PackedSigns", self.words).view(self.words)
+        _require_words("PackedSigns", words, 1)
         object.__setattr__(self, "length", integer("PackedSigns", "length", self.length, 0))
         expected = -(-self.length // 64)
-        if self.words.shape[-1] != expected:
+        if words.shape[-1] != expected:
             raise ValueError(
                 f"PackedSigns: {self.length} signs take {expected} words along the last axis, "
-                f"got words of shape {self.words.shape}"
+                f"got words of shape {words.shape}"
             )
         tail = self.length % 64
-        if (
-            flag("PackedSigns", "check", self.check)
-            and tail
-            and (self.words[..., -1] >> np.uint64(tail)).any()
-        ):
+        if flag("PackedSigns", "check", self.check) and tail and (words[..., -1] >> np.uint64(tail)).any():
             raise ValueError(f"PackedSigns: bits beyond length {self.length} must be 0")
 
     @property
@@ -74,6 +71,7 @@ class PackedSigns:
         """Bytes the words take."""
         return int(self.words.nbytes)
 
+    @adapted
     def unpack(self, dtype: Any = np.int8) -> Array:
         """The signs as an array of +1 and -1 of ``dtype``, of shape :attr:`shape`."""
         dtype = as_dtype("PackedSigns.unpack", dtype)
@@ -118,18 +116,19 @@ class PackedFilters:
     _derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        backend_of("PackedFilters", self.words, self.alpha)
-        _require_words("PackedFilters", self.words, 4)
+        backend = backend_of("PackedFilters", self.words, self.alpha)
+        words, alpha = backend.view(self.words), backend.view(self.alpha)
+        _require_words("PackedFilters", words, 4)
         object.__setattr__(self, "channels", integer("PackedFilters", "channels", self.channels, 0))
-        o, *_, width = self.words.shape
-        if self.words.ndim != 4 or width != -(-self.channels // 64):
+        o, *_, width = words.shape
+        if words.ndim != 4 or width != -(-self.channels // 64):
             raise ValueError(
                 f"PackedFilters: words must have shape (O, kh, kw, {-(-self.channels // 64)}) "
-                f"for {self.channels} channels, got {self.words.shape}"
+                f"for {self.channels} channels, got {words.shape}"
             )
-        _require_array("PackedFilters", "alpha", self.alpha, np.float32)
-        if self.alpha.shape != (o,):
-            raise ValueError(f"PackedFilters: alpha must have shape ({o},), got {self.alpha.shape}")
+        _require_array("PackedFilters", "alpha", alpha, np.float32)
+        if alpha.shape != (o,):
+            raise ValueError(f"PackedFilters: alpha must have shape ({o},), got {alpha.shape}")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -179,13 +178,13 @@ class Threshold:
     flip: Array
 
     def __post_init__(self) -> None:
-        backend_of("Threshold", self.tau, self.flip)
-        _require_array("Threshold", "tau", self.tau, np.int32)
-        _require_array("Threshold", "flip", self.flip, np.bool_)
-        if self.tau.ndim != 1 or self.tau.shape != self.flip.shape:
+        backend = backend_of("Threshold", self.tau, self.flip)
+        tau, flip = backend.view(self.tau), backend.view(self.flip)
+        _require_array("Threshold", "tau", tau, np.int32)
+        _require_array("Threshold", "flip", flip, np.bool_)
+        if tau.ndim != 1 or tau.shape != flip.shape:
             raise ValueError(
-                "Threshold: tau and flip must both have shape (O,), "
-                f"got {self.tau.shape} and {self.flip.shape}"
+                f"Threshold: tau and flip must both have shape (O,), got {tau.shape} and {flip.shape}"
             )
 
     def __repr__(self) -> str:

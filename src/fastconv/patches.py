@@ -6,8 +6,10 @@ from typing import Any
 
 from fastconv._arguments import Pair, as_array, check_out, pair, window
 from fastconv._dispatch import Array, backend_of
+from fastconv.adapters import adapted
 
 
+@adapted
 def im2col(
     x: Any,
     kernel_size: int | Pair,
@@ -67,6 +69,7 @@ def im2col(
     return backend.module("patches").im2col(x, geometry, shape, out)
 
 
+@adapted
 def col2im(
     cols: Any,
     output_size: int | Pair,

@@ -22,9 +22,11 @@ from fastconv._arguments import (
 from fastconv._dispatch import Array, backend_of
 from fastconv._epilogue import check_epilogue, check_result
 from fastconv._layer import check_terms, layer
+from fastconv.adapters import adapted
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
 
+@adapted
 def xnor_matmul(a: Any, b: Any, /, *, out: Array | None = None) -> Array:
     """Matrix product of signs: ``sign(a) @ sign(b)``, where sign(v) is +1 if v >= 0, else -1.
 
@@ -76,6 +78,7 @@ def xnor_matmul(a: Any, b: Any, /, *, out: Array | None = None) -> Array:
     return backend.module("xnor").xnor_matmul(a, b, batch, shape, out)
 
 
+@adapted
 def xnor_linear(
     x: Any,
     weight: Any,
@@ -143,6 +146,7 @@ def xnor_linear(
     return backend.module("xnor").xnor_linear(x, weight, rows[0], epilogue, shape, out)
 
 
+@adapted
 def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     """Pack the signs of convolution filters once, for use by every call.
 
@@ -182,6 +186,7 @@ def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     return packed
 
 
+@adapted
 def xnor_conv2d(
     x: Any,
     weight: Any,
@@ -269,6 +274,7 @@ def xnor_conv2d(
     return backend.module("xnor").xnor_conv2d(x, weight, asked, epilogue, out)
 
 
+@adapted
 def activation_scale(
     x: Any,
     kernel_size: int | Pair,
@@ -324,6 +330,7 @@ def activation_scale(
     return backend.module("xnor").activation_scale(x, geometry, groups, layout, shape)
 
 
+@adapted
 def fold_batchnorm(
     gamma: Any,
     beta: Any,
@@ -389,6 +396,7 @@ def fold_batchnorm(
     return Threshold(tau, flip)
 
 
+@adapted
 def binary_max_pool2d(
     x: PackedSigns,
     kernel_size: int | Pair,
@@ -439,6 +447,7 @@ def binary_max_pool2d(
     return PackedSigns(words, c)
 
 
+@adapted
 def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Array, PackedSigns]]:
     """Approximate ``x`` by ``bits`` scaled sign tensors, each of what the ones before left over.
 

@@ -1,1 +1,28 @@
-"""The place of libraries that reuse another one's kernels: PyTorch (DLPack) and Dask (blocks)."""
+"""Array libraries that borrow the kernels of another: PyTorch's tensors, over DLPack."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def adapted(operation: Callable[P, R]) -> Callable[P, R]:
+    """Let ``operation`` take tensors: they are lent to NumPy or CuPy, and its results lent back."""
+
+    @wraps(operation)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        if "torch" in sys.modules:
+            from fastconv.adapters import torch_tensors
+
+            found = torch_tensors.tensors_in((*args, *options.values()))
+            if found:
+                result: R = torch_tensors.call(operation, found, args, options)
+                return result
+        return operation(*args, **options)
+
+    return call
