@@ -245,5 +245,5 @@ def _namespaces() -> dict[str, dict[str, Any]]:
 def _support(backend: Backend) -> dict[str, Any]:
     if not backend.supported:
         return {"supported": False, "why": f"{backend.support}; convert with {backend.conversion}"}
-    reason = _unusable(backend.package, backend.namespace.partition(".")[0])
+    reason = _unusable(str(backend.package or backend.adapter), backend.namespace.partition(".")[0])
     return {"supported": not reason, "why": reason or backend.support.removeprefix("supported").lstrip(", ")}

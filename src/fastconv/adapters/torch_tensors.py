@@ -6,8 +6,8 @@ that would have it are rounded to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -101,7 +101,7 @@ def _is_bfloat16(operation: Any, args: tuple[Any, ...], options: Mapping[str, An
     """Whether the result is to be bfloat16: the type asked for, or that of all floating inputs."""
     for value in (*args, *options.values()):
         if isinstance(value, torch.dtype):
-            return value == torch.bfloat16
+            return bool(value == torch.bfloat16)
     if operation.__module__ not in OF_THE_INPUTS_TYPE:
         return False
     inputs = tensors_in((*args, *(value for key, value in options.items() if key != "out")))
@@ -148,10 +148,14 @@ def _rounded_into(name: str, out: torch.Tensor, result: Array) -> torch.Tensor:
     return out.copy_(_given_back(result))
 
 
-def _placed(device: torch.device) -> AbstractContextManager[Any]:
+@contextmanager
+def _placed(device: torch.device) -> Iterator[None]:
     """Kernels and their arrays on ``device`` and PyTorch's current stream."""
     if device.type == "cpu":
-        return nullcontext()
+        yield
+        return
     import cupy
 
-    return cupy.cuda.ExternalStream(torch.cuda.current_stream(device).cuda_stream, device.index)
+    stream = torch.cuda.current_stream(device).cuda_stream
+    with cupy.cuda.Device(device.index), cupy.cuda.ExternalStream(stream, device.index):
+        yield
