@@ -28,11 +28,15 @@ settings.load_profile("quick")
 
 @dataclass(frozen=True)
 class TestedBackend:
-    """One array library under test: how its arrays are made from NumPy's and read back."""
+    """One array library under test: how its arrays are made from NumPy's and read back.
+
+    ``asnumpy`` is for results, which are contiguous; ``read`` for any array.
+    """
 
     namespace: str
     asarray: Callable[[Any], Any]
     asnumpy: Callable[[Any], Any]
+    read: Callable[[Any], Any]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -92,13 +96,14 @@ def _to_tensor(x: Any) -> Any:
 def _from_tensor(x: Any) -> Any:
     torch = optional("torch")
     assert type(x) is torch.Tensor
+    assert x.is_contiguous()
     return x.numpy().copy()
 
 
-_CONVERSIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "numpy": (np.asanyarray, np.asarray),
-    "cupy": (_to_gpu, _from_gpu),
-    "torch": (_to_tensor, _from_tensor),
+_CONVERSIONS: dict[str, tuple[Callable[[Any], Any], ...]] = {
+    "numpy": (np.asanyarray, np.asarray, np.asarray),
+    "cupy": (_to_gpu, _from_gpu, lambda x: x.get()),
+    "torch": (_to_tensor, _from_tensor, lambda x: x.numpy()),
 }
 
 
@@ -109,8 +114,7 @@ def backend(request: pytest.FixtureRequest) -> TestedBackend:
         needs_gpu_or_compiler(request.config)
     elif request.param != "numpy":
         optional(request.param)
-    asarray, asnumpy = _CONVERSIONS[request.param]
-    return TestedBackend(request.param, asarray, asnumpy)
+    return TestedBackend(request.param, *_CONVERSIONS[request.param])
 
 
 def needs_gpu_or_compiler(config: pytest.Config) -> None:

@@ -88,20 +88,27 @@ def test_wrong_out(name, kind):
 
 
 FOREIGN = {
-    "numpy.ma": lambda get: np.ma.ones((3, 70)),
-    "scipy.sparse": lambda get: scipy.sparse.eye_array(3),
-    "torch": lambda get: get("torch").ones(3, 70),
-    "builtins.object": lambda get: object(),
+    "numpy.ma": np.ma.ones((3, 70)),
+    "scipy.sparse": scipy.sparse.eye_array(3),
+    "builtins.object": object(),
 }
 
 
 @pytest.mark.parametrize("namespace", FOREIGN)
 @pytest.mark.parametrize(("name", "argument"), ARRAYS + [(name, "out") for name in WITH_OUT])
-def test_array_of_another_library_beside_numpy(request, name, argument, namespace):
-    foreign = FOREIGN[namespace](request.getfixturevalue)
+def test_array_of_another_library_beside_numpy(name, argument, namespace):
     conversion = BACKENDS[namespace].conversion if namespace in BACKENDS else "numpy.asarray(x)"
     expected = f"{namespace}; supported: numpy; Convert with {conversion}"
-    check_refusal(name, TypeError, expected, {argument: foreign})
+    check_refusal(name, TypeError, expected, {argument: FOREIGN[namespace]})
+
+
+BESIDE = [(name, a) for name, a in ARRAYS if [n for n, _ in ARRAYS].count(name) > 1]
+
+
+@pytest.mark.parametrize(("name", "argument"), BESIDE + [(name, "out") for name in WITH_OUT])
+def test_tensor_beside_numpy(torch, name, argument):
+    expected = f"both; numpy; torch; Convert one with {BACKENDS['torch'].conversion}"
+    check_refusal(name, TypeError, expected, {argument: torch.ones(3, 70)})
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, "U2", "nonsense"])

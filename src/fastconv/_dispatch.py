@@ -42,6 +42,10 @@ class Backend:
         """``x`` as an array that NumPy's or CuPy's functions take, in the same memory."""
         return _module(self.adapter).to_array(x) if self.adapter else x
 
+    def adopt(self, x: Array) -> Array:
+        """The array that ``view`` gave, back in this library."""
+        return _module(self.adapter).to_tensor(x) if self.adapter else x
+
 
 _module = cache(importlib.import_module)  # which waits for another thread's import of the same to end
 

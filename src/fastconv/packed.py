@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._arguments import as_dtype, flag, integer
-from fastconv._dispatch import Array, backend_of
+from fastconv._dispatch import BACKENDS, Array, backend_of
 from fastconv.adapters import adapted
 
 
@@ -81,6 +81,9 @@ class PackedSigns:
         ones = bits.unpackbits64(self.words, self.words.ndim - 1, self.length, "little", None)
         return (ones.view(np.int8) * np.int8(2) - np.int8(1)).astype(dtype)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (PackedSigns, *_pickled(self.words), self.length)
+
     def __repr__(self) -> str:
         return f"PackedSigns(shape={self.shape}, nbytes={self.nbytes})"
 
@@ -148,7 +151,7 @@ class PackedFilters:
         return self._derived[key]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PackedFilters, (self.words, self.channels, self.alpha)
+        return _unpickled, (PackedFilters, *_pickled(self.words), self.channels, self.alpha)
 
     def __repr__(self) -> str:
         return f"PackedFilters(shape={self.shape}, nbytes={self.nbytes})"
@@ -189,6 +192,16 @@ class Threshold:
 
     def __repr__(self) -> str:
         return f"Threshold(channels={self.tau.shape[0]})"
+
+
+def _pickled(words: Array) -> tuple[str, Array]:
+    """A library's name, and the words as NumPy or CuPy has them: PyTorch cannot read uint64 back."""
+    backend = backend_of("pickle", words)
+    return backend.namespace, backend.view(words)
+
+
+def _unpickled(kind: Callable[..., Any], namespace: str, words: Array, *rest: Any) -> Any:
+    return kind(BACKENDS[namespace].adopt(words), *rest)
 
 
 def _require_array(owner: str, name: str, value: Any, dtype: Any) -> None:

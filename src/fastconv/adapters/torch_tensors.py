@@ -73,6 +73,13 @@ def to_array(tensor: torch.Tensor) -> Array:
     return tensor.numpy()
 
 
+def to_tensor(array: Array) -> torch.Tensor:
+    """The tensor in the memory of a NumPy or CuPy array."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return torch.from_numpy(np.asarray(array))
+    return torch.from_dlpack(array)
+
+
 def _check(name: str, tensor: torch.Tensor) -> None:
     if tensor.requires_grad:
         raise TypeError(
@@ -134,9 +141,7 @@ def _given_back(value: Any) -> Any:
         return PackedFilters(_given_back(value.words), value.channels, _given_back(value.alpha))
     if isinstance(value, Threshold):
         return Threshold(_given_back(value.tau), _given_back(value.flip))
-    if isinstance(value, (np.ndarray, np.generic)):
-        return torch.from_numpy(np.asarray(value))
-    return torch.from_dlpack(value)
+    return to_tensor(value)
 
 
 def _rounded_into(name: str, out: torch.Tensor, result: Array) -> torch.Tensor:
