@@ -1,0 +1,1 @@
+"""PyTorch layers that train in floats and infer in bits."""

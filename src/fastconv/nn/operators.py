@@ -1,0 +1,313 @@
+"""fastconv's kernels as PyTorch operators, which ``torch.compile`` and ``torch.export`` keep whole.
+
+They take and return plain tensors, of the CPU or of CUDA. Signs are *words*: uint64, 64 signs each, packed
+along the last axis as in :class:`fastconv.PackedSigns`. Wherever ``x`` is wanted, real numbers and words will
+both do: what has dtype uint64 is words. Filters are the words (O, kh, kw, ceil(channels / 64)) of
+:class:`fastconv.PackedFilters`; those of a linear layer have kh = kw = 1.
+
+No gradient flows through them: ``backward`` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+from torch.utils.weak import WeakTensorKeyDictionary
+
+import fastconv
+from fastconv.packed import PackedFilters, PackedSigns, Threshold
+
+SAME: list[int] = []
+"""``padding`` of the operators that means "same"."""
+
+
+@custom_op("fastconv::pack_signs", mutates_args=())
+def pack_signs(x: Tensor, axis: int) -> Tensor:
+    """The words of the signs of ``x`` along ``axis``, which becomes the last."""
+    return fastconv.pack_signs(x.detach(), axis=axis).words
+
+
+@custom_op("fastconv::unpack_signs", mutates_args=())
+def unpack_signs(words: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    """The signs (..., length) in ``words``, as +1 and -1 of ``dtype``."""
+    return PackedSigns(words, length).unpack(torch.int8).to(dtype)
+
+
+@custom_op("fastconv::binarize_residual", mutates_args=())
+def binarize_residual(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Scales (bits, N) and words (bits, N, ...) of ``x`` (N, ..., n): each of its N parts for itself.
+
+    See :func:`fastconv.binarize_residual`; here ``axis`` is 0.
+    """
+    # the order in which a sum is rounded must not depend on how x came to lie in memory
+    terms = fastconv.binarize_residual(x.detach().contiguous(), bits, axis=0)
+    return torch.stack([scale for scale, _ in terms]), torch.stack([signs.words for _, signs in terms])
+
+
+@custom_op("fastconv::xnor_conv2d", mutates_args=())
+def xnor_conv2d(
+    x: Tensor,
+    filters: Tensor,
+    channels: int,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: int,
+    scale: Tensor | None = None,
+    by_window: bool = False,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """scale * y + bias (N, O, Ho, Wo), y the convolution of the signs of ``x`` with ``filters``.
+
+    Parameters
+    ----------
+    x : real (N, C, H, W), or words (N, H, W, ceil(C / 64))
+    filters : words (O, kh, kw, ceil(channels / 64))
+    channels : int
+        C / groups.
+    stride, dilation : [rows, columns]
+    padding : [top, bottom, left, right], or [] for "same"
+    scale, bias : (O,), optional
+        int32 without either; otherwise float32, or float64 for float64 ``x``.
+    by_window : bool
+        Multiply ``scale`` by XNOR-Net's K, which takes real ``x``.
+    """
+    packed = _filters(filters, channels, scale if by_window else None)
+    return fastconv.xnor_conv2d(
+        _signs(x, channels * groups),
+        packed,
+        scale="xnor" if by_window else _detached(scale),
+        bias=_detached(bias),
+        **_geometry(stride, padding, dilation, groups, pad_value),
+    )
+
+
+@custom_op("fastconv::xnor_conv2d_signs", mutates_args=())
+def xnor_conv2d_signs(
+    x: Tensor,
+    filters: Tensor,
+    channels: int,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: int,
+    tau: Tensor,
+    flip: Tensor,
+) -> Tensor:
+    """Words (N, Ho, Wo, ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_conv2d`."""
+    signs = fastconv.xnor_conv2d(
+        _signs(x, channels * groups),
+        _filters(filters, channels, None),
+        threshold=Threshold(tau, flip),
+        **_geometry(stride, padding, dilation, groups, pad_value),
+    )
+    return signs.words
+
+
+@custom_op("fastconv::xnor_linear", mutates_args=())
+def xnor_linear(
+    x: Tensor,
+    filters: Tensor,
+    features: int,
+    scale: Tensor | None = None,
+    by_window: bool = False,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """scale * y + bias (..., O), y the products of the signs of ``x`` with ``filters``.
+
+    Parameters
+    ----------
+    x : real (..., features), or words (..., ceil(features / 64))
+    filters : words (O, 1, 1, ceil(features / 64))
+    features : int
+    scale, by_window, bias
+        As in :func:`xnor_conv2d`; here K is the mean of abs(x) over each row.
+    """
+    packed = _filters(filters, features, scale if by_window else None)
+    return fastconv.xnor_linear(
+        _signs(x, features), packed, _detached(bias), scale="xnor" if by_window else _detached(scale)
+    )
+
+
+@custom_op("fastconv::xnor_linear_signs", mutates_args=())
+def xnor_linear_signs(x: Tensor, filters: Tensor, features: int, tau: Tensor, flip: Tensor) -> Tensor:
+    """Words (..., ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_linear`."""
+    packed = _filters(filters, features, None)
+    return fastconv.xnor_linear(_signs(x, features), packed, threshold=Threshold(tau, flip)).words
+
+
+@custom_op("fastconv::binary_max_pool2d", mutates_args=())
+def binary_max_pool2d(
+    words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> Tensor:
+    """The largest sign under each window of ``words`` (N, H, W, w); ``padding`` as in :func:`xnor_conv2d`."""
+    signs = PackedSigns(words, 64 * words.shape[-1])  # tails stay 0 whatever the length
+    return fastconv.binary_max_pool2d(
+        signs, _pair(kernel_size), stride=_pair(stride), padding=_padding(padding)
+    ).words
+
+
+@pack_signs.register_fake
+def _(x: Tensor, axis: int) -> Tensor:
+    sizes = list(x.shape)
+    length = sizes.pop(axis)
+    return x.new_empty((*sizes, (length + 63) // 64), dtype=torch.uint64)
+
+
+@unpack_signs.register_fake
+def _(words: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    return words.new_empty((*words.shape[:-1], length), dtype=dtype)
+
+
+@binarize_residual.register_fake
+def _(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    words = x.new_empty((bits, *x.shape[:-1], (x.shape[-1] + 63) // 64), dtype=torch.uint64)
+    return x.new_empty((bits, x.shape[0]), dtype=float_result(x.dtype)), words
+
+
+@xnor_conv2d.register_fake
+def _(
+    x: Tensor,
+    filters: Tensor,
+    channels: int,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: int,
+    scale: Tensor | None = None,
+    by_window: bool = False,
+    bias: Tensor | None = None,
+) -> Tensor:
+    rows, columns = _output(_size(x), filters.shape[1:3], stride, padding, dilation)
+    shape = (x.shape[0], filters.shape[0], rows, columns)
+    return x.new_empty(shape, dtype=_epilogue_dtype(x, scale, bias))
+
+
+@xnor_conv2d_signs.register_fake
+def _(
+    x: Tensor,
+    filters: Tensor,
+    channels: int,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: int,
+    tau: Tensor,
+    flip: Tensor,
+) -> Tensor:
+    rows, columns = _output(_size(x), filters.shape[1:3], stride, padding, dilation)
+    shape = (x.shape[0], rows, columns, (filters.shape[0] + 63) // 64)
+    return x.new_empty(shape, dtype=torch.uint64)
+
+
+@xnor_linear.register_fake
+def _(
+    x: Tensor,
+    filters: Tensor,
+    features: int,
+    scale: Tensor | None = None,
+    by_window: bool = False,
+    bias: Tensor | None = None,
+) -> Tensor:
+    shape = (*x.shape[:-1], filters.shape[0])
+    return x.new_empty(shape, dtype=_epilogue_dtype(x, scale, bias))
+
+
+@xnor_linear_signs.register_fake
+def _(x: Tensor, filters: Tensor, features: int, tau: Tensor, flip: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:-1], (filters.shape[0] + 63) // 64), dtype=torch.uint64)
+
+
+@binary_max_pool2d.register_fake
+def _(words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+    rows, columns = _output(words.shape[1:3], kernel_size, stride, padding, (1, 1))
+    return words.new_empty((words.shape[0], rows, columns, words.shape[3]))
+
+
+def float_result(dtype: torch.dtype) -> torch.dtype:
+    """What fastconv computes in for real inputs of ``dtype``."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+_known_filters = WeakTensorKeyDictionary()
+
+
+def _filters(words: Tensor, channels: int, alpha: Tensor | None) -> PackedFilters:
+    """The filters that ``words`` hold, kept while they live: kernels keep their own layout of the words."""
+    state = channels, _state(words), None if alpha is None else _state(alpha)
+    known = _known_filters.get(words)
+    if known is None or known[0] != state:
+        magnitudes = words.new_zeros(words.shape[0], dtype=torch.float32) if alpha is None else alpha.float()
+        # an alias, because what refers to its own key would never go
+        known = state, PackedFilters(words.detach(), channels, magnitudes.detach())
+        _known_filters[words] = known
+    filters: PackedFilters = known[1]
+    return filters
+
+
+def _state(tensor: Tensor) -> tuple[int, int]:
+    """What changes when the numbers in ``tensor`` may have."""
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+
+
+def _signs(x: Tensor, length: int) -> Tensor | PackedSigns:
+    return PackedSigns(x, length) if x.dtype == torch.uint64 else x.detach()
+
+
+def _detached(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach()
+
+
+def _pair(sizes: Sequence[int]) -> tuple[int, int]:
+    rows, columns = sizes
+    return rows, columns
+
+
+def _padding(sides: Sequence[int]) -> str | tuple[tuple[int, int], tuple[int, int]]:
+    if not sides:
+        return "same"
+    top, bottom, left, right = sides
+    return (top, bottom), (left, right)
+
+
+def _geometry(
+    stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int, pad_value: int
+) -> dict[str, Any]:
+    return {
+        "stride": _pair(stride),
+        "padding": _padding(padding),
+        "dilation": _pair(dilation),
+        "groups": groups,
+        "pad_value": pad_value,
+    }
+
+
+def _epilogue_dtype(x: Tensor, scale: Tensor | None, bias: Tensor | None) -> torch.dtype:
+    return torch.int32 if scale is None and bias is None else float_result(x.dtype)
+
+
+def _size(x: Tensor) -> Any:
+    return x.shape[1:3] if x.dtype == torch.uint64 else x.shape[2:4]
+
+
+def _output(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> list[int]:
+    """Rows and columns of a result, in arithmetic that symbolic sizes can follow."""
+    if not padding:
+        return [(n + step - 1) // step for n, step in zip(size, stride, strict=True)]
+    added = padding[0] + padding[1], padding[2] + padding[3]
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    return [(n + a - r) // step + 1 for n, a, r, step in zip(size, added, reach, stride, strict=True)]
