@@ -1,0 +1,168 @@
+"""What binary layers share: a weight, what becomes of its signs, and what is made of their products."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastconv._arguments import integer
+from fastconv.nn import operators
+from fastconv.nn._options import check_clip, check_scale
+from fastconv.nn.gradients import (
+    Geometry,
+    Residual,
+    SignProduct,
+    StraightThrough,
+    per_filter,
+    product,
+)
+from fastconv.nn.inference import sum_of_products
+from fastconv.packed import PackedFilters
+
+
+class BinaryLayer(nn.Module):
+    """A layer with ``weight`` (O, C, ...), which knows how its signs are multiplied by those of an input."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        bias: bool,
+        scale: Any,
+        clip: Any,
+        activation_bits: Any,
+        weight_bits: Any,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        self.activation_bits = integer(name, "activation_bits", activation_bits, 1)
+        self.weight_bits = integer(name, "weight_bits", weight_bits, 1)
+        check_scale(name, scale, self.activation_bits)
+        self.scale: str | None = scale
+        self.clip = check_clip(name, clip)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
+        self.learned_scale = nn.Parameter(torch.empty(shape[0])) if scale == "learned" else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """New weights and bias, as PyTorch's own layers draw them; a learned scale starts as alpha."""
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.weight[0].numel())
+            nn.init.uniform_(self.bias, -bound, bound)
+        if self.learned_scale is not None:
+            with torch.no_grad():
+                self.learned_scale.copy_(self.alpha() if self.weight_bits == 1 else torch.ones(()))
+
+    def alpha(self) -> Tensor:
+        """mean(abs(weight)) of each filter, (O,), in float32, for training and inference alike."""
+        magnitudes = self.weight.detach().flatten(1).abs()
+        return magnitudes.mean(dim=1, dtype=torch.float64).float()
+
+    def packed(self) -> PackedFilters:
+        """The signs of the weights as they are now, and alpha; of a layer with ``weight_bits=1``."""
+        if self.weight_bits > 1:
+            raise ValueError(
+                f"{type(self).__name__}: packed() is for weight_bits=1, got {self.weight_bits}; "
+                "filters() gives every bit"
+            )
+        return PackedFilters(self._words()[0], self.weight.shape[1], self.alpha())
+
+    @torch.no_grad()
+    def filters(self) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Words (O, kh, kw, w) of each bit of the weights as they are now, and what each is multiplied by."""
+        if self.weight_bits > 1:
+            alphas, words = operators.binarize_residual(self._channels_last(), self.weight_bits)
+            learned = self.learned_scale
+            scales = [alpha if learned is None else alpha * learned.to(alpha.dtype) for alpha in alphas]
+            return list(words), scales
+        fixed = self.alpha() if self.scale in ("alpha", "xnor") else None
+        return self._words(), [fixed if self.learned_scale is None else self.learned_scale.detach()]
+
+    @torch.no_grad()
+    def binary_forward(self, x: Tensor) -> Tensor:
+        """What ``forward`` computes, by the kernels on packed bits.
+
+        Equal to ``forward`` where the results are whole numbers; within rounding elsewhere.
+        """
+        rows = self._rows(x)
+        words, scales = self.filters()
+        y = sum_of_products(
+            self._binary_product,
+            rows,
+            words,
+            scales,
+            activation_bits=self.activation_bits,
+            by_window=self.scale == "xnor",
+            bias=self.bias,
+        )
+        return self._like(y, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer in floats, with the signs that the kernels see, and gradients."""
+        rows = self._rows(x)
+        dtype = operators.float_result(x.dtype)
+        with _full_precision(x):
+            signs, outside = self._binarized(rows, dtype)
+            y = self._product(signs, outside, rows)
+            if self.learned_scale is not None:
+                y = y * per_filter(self.learned_scale.to(dtype), y.ndim)
+            if self.bias is not None:
+                y = y + per_filter(self.bias.to(dtype), y.ndim)
+        return self._like(y, x)
+
+    def extra_repr(self) -> str:
+        options = [f"bias={self.bias is not None}", f"scale={self.scale!r}", f"clip={self.clip:g}"]
+        options += [f"{name}={getattr(self, name)}" for name in ("activation_bits", "weight_bits")]
+        return ", ".join(options)
+
+    def _binarized(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | float]:
+        """The signs of ``x``, or their sum of several bits; and what stands for the sign +1 outside."""
+        if self.activation_bits == 1:
+            return StraightThrough.apply(x, dtype, self.clip), 1
+        approximation, total = Residual.apply(x, self.activation_bits, dtype, self.clip)
+        return approximation, total.reshape(-1, *(1,) * (x.ndim - 1))
+
+    def _weighted(self, x: Tensor, k: Tensor | None, geometry: Geometry) -> Tensor:
+        """The product of ``x`` with the weights, scaled by alpha and K."""
+        if self.weight_bits > 1:
+            weight, _ = Residual.apply(self.weight, self.weight_bits, x.dtype, self.clip)
+            y = product(x, weight, geometry)
+            return y if k is None else y * k
+        alpha = self.alpha().to(x.dtype) if self.scale in ("alpha", "xnor") else None
+        whole = self.activation_bits == 1
+        scaled: Tensor = SignProduct.apply(x, self.weight, alpha, k, self.clip, whole, geometry)
+        return scaled
+
+    def _words(self) -> list[Tensor]:
+        return [operators.pack_signs(self._channels_last(), 3)]
+
+    def _channels_last(self) -> Tensor:
+        weight = self.weight.detach()
+        return weight.reshape(*weight.shape[:2], *(weight.shape[2:] or (1, 1))).permute(0, 2, 3, 1)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _like(self, y: Tensor, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _product(self, signs: Tensor, outside: Tensor | float, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _binary_product(
+        self, x: Tensor, words: Tensor, scale: Tensor | None, by_window: bool, bias: Tensor | None
+    ) -> Tensor:
+        raise NotImplementedError
+
+
+@contextmanager
+def _full_precision(x: Tensor) -> Iterator[None]:
+    """No autocast: sums of signs beyond 2048 are not whole numbers of float16 any more."""
+    with torch.autocast(x.device.type, enabled=False):
+        yield

@@ -1,0 +1,63 @@
+"""What the arguments of a layer mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv._arguments import Pair, choice, integer, window
+from fastconv.nn.operators import SAME
+
+SCALES = ("alpha", "xnor", "learned")
+
+
+def reach(kernel: Pair, dilation: Pair) -> Pair:
+    """Rows and columns from a window's first tap to its last."""
+    rows, columns = (d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    return rows, columns
+
+
+def sides_of(layer: str, padding: Any, kernel: Pair, dilation: Pair) -> list[int]:
+    """``padding`` as the operators take it: [top, bottom, left, right], or [] for "same"."""
+    if padding == "same":
+        return SAME
+    (top, bottom), (left, right) = window(
+        layer, reach(kernel, dilation), kernel, 1, padding, dilation
+    ).padding
+    return [top, bottom, left, right]
+
+
+def sides_around(sides: list[int], size: Any, kernel: Pair, stride: Pair, dilation: Pair) -> list[int]:
+    """[top, bottom, left, right] for an image of ``size``."""
+    if sides:
+        return sides
+    found = []
+    for n, step, extent in zip(size, stride, reach(kernel, dilation), strict=True):
+        added = max((-(-n // step) - 1) * step + extent - n, 0)
+        found += [added // 2, added - added // 2]
+    return found
+
+
+def check_scale(layer: str, scale: Any, activation_bits: int) -> None:
+    if scale is not None:
+        choice(layer, "scale", scale, SCALES)
+    if scale == "xnor" and activation_bits > 1:
+        raise ValueError(
+            f"{layer}: scale 'xnor' takes activation_bits=1, got {activation_bits}; "
+            "several bits have scales of their own"
+        )
+
+
+def check_clip(layer: str, clip: Any) -> float:
+    if not clip > 0:
+        raise ValueError(f"{layer}: clip must be positive, got {clip!r}")
+    return float(clip)
+
+
+def check_groups(layer: str, groups: Any, in_channels: int, out_channels: int) -> int:
+    number = integer(layer, "groups", groups, 1)
+    if in_channels % number or out_channels % number:
+        raise ValueError(
+            f"{layer}: groups {number} must divide both in_channels {in_channels} "
+            f"and out_channels {out_channels}"
+        )
+    return number
