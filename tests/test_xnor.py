@@ -437,6 +437,7 @@ def test_residual_terms_equal_reference(backend, data, bits):
     expected = reference.binarize_residual(x, bits, axis=axis)
     assert len(actual) == len(expected) == bits
     for (scale, signs), (expected_scale, expected_signs) in zip(actual, expected, strict=True):
+        assert scale.shape == (() if axis is None else (x.shape[axis],))
         assert_same(backend.asnumpy(scale), expected_scale)
         assert_result(backend, signs, expected_signs)
 

@@ -38,7 +38,7 @@ def binarize_residual(
         mean = (
             xp.abs(rest).mean(axis=others, dtype=np.float64, keepdims=True)
             if rest.size
-            else xp.zeros((1,) * x.ndim)
+            else xp.zeros([n if d == axis else 1 for d, n in enumerate(x.shape)])
         )
         scale = mean.astype(rest.dtype)
         words = pack_signs(rest, x.ndim - 1, 1, 0)

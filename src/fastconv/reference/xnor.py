@@ -167,17 +167,14 @@ def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: 
 def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Any, PackedSigns]]:
     """As :func:`fastconv.binarize_residual`."""
     rest = real(x).astype(result_dtype(x))
-    others = (
-        None
-        if axis is None
-        else tuple(d for d in range(rest.ndim) if d != normalize_axis("", axis, rest.ndim))
-    )
+    kept = None if axis is None else normalize_axis("", axis, rest.ndim)
+    others = None if axis is None else tuple(d for d in range(rest.ndim) if d != kept)
     terms = []
     for _ in range(bits):
         mean = (
             np.abs(rest).mean(axis=others, dtype=np.float64, keepdims=True)
             if rest.size
-            else np.zeros((1,) * rest.ndim)
+            else np.zeros([n if d == kept else 1 for d, n in enumerate(rest.shape)])
         )
         scale = mean.astype(rest.dtype)
         terms.append((scale.reshape(() if axis is None else -1), pack_signs(rest)))
