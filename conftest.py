@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import shutil
 import sys
@@ -24,6 +25,10 @@ _CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Healt
 settings.register_profile("quick", max_examples=60, derandomize=True, **_CALM)
 settings.register_profile("fuzz", max_examples=10_000, **_CALM)
 settings.load_profile("quick")
+
+
+NEED_TORCH = ("fastconv/nn", "adapters/torch_tensors.py", "docs/nn.md")
+"""Modules and pages with doctests, by the end of their paths."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Importing ``fastconv.cuda`` fails without a GPU, and none of its docstrings is a test of one."""
-    return (collection_path.parts[-2:] == ("fastconv", "cuda") and config.getoption("-m") == "gpu") or None
+    """Modules that cannot be imported here, in search of docstrings: of CUDA and of PyTorch.
+
+    Importing ``fastconv.cuda`` fails without a GPU, and none of its docstrings is a test of one.
+    """
+    where = "/".join(collection_path.parts[-2:])
+    no_gpu = where == "fastconv/cuda" and config.getoption("-m") == "gpu"
+    no_torch = where in NEED_TORCH and importlib.util.find_spec("torch") is None and not os.environ.get("CI")
+    return no_gpu or no_torch or None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Pages whose examples take PyTorch."""
+    if "/".join(item.path.parts[-2:]) in NEED_TORCH:
+        optional("torch")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -143,7 +160,7 @@ def optional(name: str) -> ModuleType:
 
 
 def missing(part: str) -> NoReturn:
-    """A skip for a user, a failure in CI."""
+    """A skip for a user, a failure in CI; of the whole module where that imports."""
     if os.environ.get("CI"):
         pytest.fail(f"{part} is missing, and CI must test with it")
-    pytest.skip(f"{part} is not installed")
+    pytest.skip(f"{part} is not installed", allow_module_level=True)
