@@ -71,7 +71,7 @@ class BinaryLayer(nn.Module):
                 f"{type(self).__name__}: packed() is for weight_bits=1, got {self.weight_bits}; "
                 "filters() gives every bit"
             )
-        return PackedFilters(self._words()[0], self.weight.shape[1], self.alpha())
+        return PackedFilters(self._words(), self.weight.shape[1], self.alpha())
 
     @torch.no_grad()
     def filters(self) -> tuple[list[Tensor], list[Tensor | None]]:
@@ -79,10 +79,9 @@ class BinaryLayer(nn.Module):
         if self.weight_bits > 1:
             alphas, words = operators.binarize_residual(self._channels_last(), self.weight_bits)
             learned = self.learned_scale
-            scales = [alpha if learned is None else alpha * learned.to(alpha.dtype) for alpha in alphas]
-            return list(words), scales
+            return list(words), list(alphas if learned is None else alphas.double() * learned)
         fixed = self.alpha() if self.scale in ("alpha", "xnor") else None
-        return self._words(), [fixed if self.learned_scale is None else self.learned_scale.detach()]
+        return [self._words()], [fixed if self.learned_scale is None else self.learned_scale.detach()]
 
     @torch.no_grad()
     def binary_forward(self, x: Tensor) -> Tensor:
@@ -98,7 +97,7 @@ class BinaryLayer(nn.Module):
             words,
             scales,
             activation_bits=self.activation_bits,
-            by_window=self.scale == "xnor",
+            window_scale=self._window_scale if self.scale == "xnor" else None,
             bias=self.bias,
         )
         return self._like(y, x)
@@ -109,7 +108,8 @@ class BinaryLayer(nn.Module):
         dtype = operators.float_result(x.dtype)
         with _full_precision(x):
             signs, outside = self._binarized(rows, dtype)
-            y = self._product(signs, outside, rows)
+            k = self._window_scale(rows) if self.scale == "xnor" else None
+            y = self._product(signs, outside, k)
             if self.learned_scale is not None:
                 y = y * per_filter(self.learned_scale.to(dtype), y.ndim)
             if self.bias is not None:
@@ -139,8 +139,9 @@ class BinaryLayer(nn.Module):
         scaled: Tensor = SignProduct.apply(x, self.weight, alpha, k, self.clip, whole, geometry)
         return scaled
 
-    def _words(self) -> list[Tensor]:
-        return [operators.pack_signs(self._channels_last(), 3)]
+    def _words(self) -> Tensor:
+        words: Tensor = operators.pack_signs(self._channels_last(), 3)
+        return words
 
     def _channels_last(self) -> Tensor:
         weight = self.weight.detach()
@@ -152,7 +153,10 @@ class BinaryLayer(nn.Module):
     def _like(self, y: Tensor, x: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _product(self, signs: Tensor, outside: Tensor | float, x: Tensor) -> Tensor:
+    def _window_scale(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _product(self, signs: Tensor, outside: Tensor | float, k: Tensor | None) -> Tensor:
         raise NotImplementedError
 
     def _binary_product(

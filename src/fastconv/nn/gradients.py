@@ -132,14 +132,14 @@ class SignProduct(Function):
 
 
 def activation_scale(
-    x: Tensor, kernel: tuple[int, int], sides: list[int], geometry: tuple[Any, Any, int], dtype: torch.dtype
+    x: Tensor, kernel: tuple[int, int], sides: list[int], geometry: tuple[Any, Any, int]
 ) -> Tensor:
     """K of XNOR-Net, (N, groups, Ho, Wo): see :func:`fastconv.activation_scale`. Its gradient is its own."""
     stride, dilation, groups = geometry
     magnitudes = x.abs().unflatten(1, (groups, -1)).mean(dim=2, dtype=torch.float64)
     window = magnitudes.new_ones(groups, 1, *kernel)
     sums = functional.conv2d(pad(magnitudes, sides, 0), window, None, stride, 0, dilation, groups)
-    return (sums / (kernel[0] * kernel[1])).to(dtype)
+    return (sums / (kernel[0] * kernel[1])).to(operators.float_result(x.dtype))
 
 
 def pad(x: Tensor, sides: list[int], value: float | Tensor) -> Tensor:

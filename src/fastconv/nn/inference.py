@@ -20,10 +20,10 @@ def sum_of_products(
     scales: Sequence[Tensor | None],
     *,
     activation_bits: int = 1,
-    by_window: bool = False,
+    window_scale: Callable[[Tensor], Tensor] | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """A layer of binary products: sum over i and j of m_i * scale_j * (b_i . filters_j) + bias.
+    """A layer of binary products: k * sum over i and j of m_i * scale_j * (b_i . filters_j) + bias.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def sum_of_products(
     filters : sequence of words, one for each bit of the weights
     scales : sequence of Tensor (O,) or None
     activation_bits : int
-    by_window : bool
-        Multiply by XNOR-Net's K; takes ``activation_bits`` 1.
+    window_scale : callable, optional
+        XNOR-Net's K of ``x``; takes ``activation_bits`` 1. For one bit the operator knows it, too.
     bias : Tensor, shape (O,), optional
 
     Returns
@@ -43,20 +43,27 @@ def sum_of_products(
     Tensor
         int32 if there are neither scales nor bias, and one bit; else as float as ``x``, float32 at least.
     """
-    if activation_bits == 1:
-        parts = [
-            product(x, words, scale, by_window, bias if len(filters) == 1 else None)
-            for words, scale in zip(filters, scales, strict=True)
-        ]
-        if len(parts) == 1:
-            return parts[0]
-        total = sum(parts[1:], start=parts[0])
-    else:
-        total = None
-        for m, signs in zip(*operators.binarize_residual(x.movedim(1, -1), activation_bits), strict=True):
-            for words, scale in zip(filters, scales, strict=True):
-                y = product(signs, words, None, False, None).to(m.dtype)
-                y = y if scale is None else y * per_filter(scale.to(m.dtype), y.ndim)
-                y = y * m.reshape(-1, *(1,) * (y.ndim - 1))
-                total = y if total is None else total + y
-    return total if bias is None else total + per_filter(bias.to(total.dtype), total.ndim)
+    if activation_bits == len(filters) == 1:
+        return product(x, filters[0], scales[0], window_scale is not None, bias)
+    dtype = operators.float_result(x.dtype)
+    total: Tensor | None = None
+    for m, signs in _terms(x, activation_bits):
+        for words, scale in zip(filters, scales, strict=True):
+            y = product(signs, words, None, False, None).to(dtype)
+            if scale is not None:
+                y = y * per_filter(scale.to(dtype), y.ndim)
+            if m is not None:
+                y = y * m.to(dtype).reshape(-1, *(1,) * (y.ndim - 1))
+            total = y if total is None else total + y
+    assert total is not None
+    if window_scale is not None:
+        total = total * window_scale(x)
+    return total if bias is None else total + per_filter(bias.to(dtype), total.ndim)
+
+
+def _terms(x: Tensor, bits: int) -> list[tuple[Tensor | None, Tensor]]:
+    """(m_i, words of b_i) of ``x`` (N, C, ...)."""
+    if bits == 1:
+        return [(None, operators.pack_signs(x, 1))]
+    scales, words = operators.binarize_residual(x.movedim(1, -1), bits)
+    return list(zip(scales, words, strict=True))

@@ -118,15 +118,21 @@ class BinaryConv2d(BinaryLayer):
     def _like(self, y: Tensor, x: Tensor) -> Tensor:
         return (y if x.ndim == 4 else y[0]).to(x.dtype)
 
-    def _product(self, signs: Tensor, outside: Tensor | float, x: Tensor) -> Tensor:
-        geometry = self.stride, self.dilation, self.groups
-        sides = sides_around(self.sides, x.shape[2:], self.kernel_size, self.stride, self.dilation)
-        k = None
-        if self.scale == "xnor":
-            k = activation_scale(x, self.kernel_size, sides, geometry, signs.dtype)
-            k = k if self.groups == 1 else k.repeat_interleave(self.out_channels // self.groups, dim=1)
-        padded = pad(signs, sides, self.pad_value * outside if self.pad_value else 0)
-        return self._weighted(padded, k, geometry)
+    def _window_scale(self, x: Tensor) -> Tensor:
+        """K, along the axis of filters."""
+        k = activation_scale(x, self.kernel_size, self._sides_around(x), self._geometry)
+        return k if self.groups == 1 else k.repeat_interleave(self.out_channels // self.groups, dim=1)
+
+    def _product(self, signs: Tensor, outside: Tensor | float, k: Tensor | None) -> Tensor:
+        value = self.pad_value * outside if self.pad_value else 0
+        return self._weighted(pad(signs, self._sides_around(signs), value), k, self._geometry)
+
+    @property
+    def _geometry(self) -> tuple[Pair, Pair, int]:
+        return self.stride, self.dilation, self.groups
+
+    def _sides_around(self, x: Tensor) -> list[int]:
+        return sides_around(self.sides, x.shape[2:], self.kernel_size, self.stride, self.dilation)
 
     def _binary_product(
         self, x: Tensor, words: Tensor, scale: Tensor | None, by_window: bool, bias: Tensor | None
@@ -202,10 +208,11 @@ class BinaryLinear(BinaryLayer):
     def _like(self, y: Tensor, x: Tensor) -> Tensor:
         return y.reshape(*x.shape[:-1], self.out_features).to(x.dtype)
 
-    def _product(self, signs: Tensor, outside: Tensor | float, x: Tensor) -> Tensor:
-        k = None
-        if self.scale == "xnor":
-            k = x.abs().mean(dim=1, keepdim=True, dtype=torch.float64).to(signs.dtype)
+    def _window_scale(self, x: Tensor) -> Tensor:
+        """K of each row."""
+        return x.abs().mean(dim=1, keepdim=True, dtype=torch.float64).to(operators.float_result(x.dtype))
+
+    def _product(self, signs: Tensor, outside: Tensor | float, k: Tensor | None) -> Tensor:
         return self._weighted(signs, k, None)
 
     def _binary_product(
