@@ -18,6 +18,7 @@ from torch.nn import functional  # noqa: E402
 
 from fastconv import nn  # noqa: E402
 from fastconv.nn import gradients, operators  # noqa: E402
+from fastconv.nn._known_filters import KNOWN  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("torch")  # on one thread
 
@@ -93,7 +94,7 @@ def assert_forms_agree(layer, x):
 @given(st.data(), convolutions(), st.integers(0, 2), st.sampled_from(list(DTYPES)))
 def test_convolution_in_floats_equals_that_on_bits(data, drawn, images, dtype):
     layer, size = drawn
-    special = layer.activation_bits == 1 and data.draw(st.booleans())
+    special = layer.activation_bits == layer.weight_bits == 1 and data.draw(st.booleans())
     x = tensor(data.draw(seeds), (images, *size), dtype, special)
     assert_forms_agree(layer, x)
     if images:
@@ -104,7 +105,7 @@ def test_convolution_in_floats_equals_that_on_bits(data, drawn, images, dtype):
 def test_linear_layer_in_floats_equals_that_on_bits(data, options, features, dtype):
     layer = randomized(nn.BinaryLinear(features, 7, **options), data.draw(seeds))
     batch = data.draw(st.sampled_from([(), (0,), (1,), (5,), (2, 3)]))
-    special = options["activation_bits"] == 1 and data.draw(st.booleans())
+    special = options["activation_bits"] == options["weight_bits"] == 1 and data.draw(st.booleans())
     assert_forms_agree(layer, tensor(data.draw(seeds), (*batch, features), dtype, special))
 
 
@@ -480,14 +481,22 @@ def test_filters_changed_in_place_are_noticed():
     assert not torch.equal(before, after)
 
 
+def test_scales_that_come_and_go_are_noticed():
+    x, words = tensor(0, (2, 70)), operators.pack_signs(tensor(1, (5, 1, 1, 70)), 3)
+    for dtype in (torch.float32, torch.float64):
+        one = operators.xnor_linear(x, words, 70, torch.ones(5, dtype=dtype), True)
+        two = operators.xnor_linear(x, words, 70, torch.full((5,), 2.0, dtype=dtype), True)
+        assert torch.equal(two, 2 * one)
+
+
 def test_filters_are_kept_while_they_live():
     x, words = tensor(0, (2, 70)), operators.pack_signs(tensor(1, (5, 1, 1, 70)), 3)
-    known = len(operators._known_filters)
+    known = len(KNOWN)
     for _ in range(2):
         operators.xnor_linear(x, words, 70)
-    assert len(operators._known_filters) == known + 1
+    assert len(KNOWN) == known + 1
     del words
-    assert len(operators._known_filters) == known
+    assert len(KNOWN) == known
 
 
 def test_no_gradient_flows_through_an_operator():

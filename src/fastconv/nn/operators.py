@@ -16,28 +16,37 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.library import custom_op
-from torch.utils.weak import WeakTensorKeyDictionary
 
 import fastconv
-from fastconv.packed import PackedFilters, PackedSigns, Threshold
+from fastconv.nn._known_filters import filters_of
+from fastconv.packed import PackedSigns, Threshold
 
 SAME: list[int] = []
 """``padding`` of the operators that means "same"."""
 
+GEOMETRY = "int[] stride, int[] padding, int[] dilation, int groups, int pad_value"
+THRESHOLD = "Tensor tau, Tensor flip"
+EPILOGUE = "Tensor? scale=None, bool by_window=False, Tensor? bias=None"
 
-@custom_op("fastconv::pack_signs", mutates_args=())
+
+def operator(name: str, schema: str) -> Any:
+    """Register what is decorated; older PyTorch cannot read a schema from annotations kept as strings."""
+    return custom_op(f"fastconv::{name}", mutates_args=(), schema=schema)
+
+
+@operator("pack_signs", "(Tensor x, int axis) -> Tensor")
 def pack_signs(x: Tensor, axis: int) -> Tensor:
     """The words of the signs of ``x`` along ``axis``, which becomes the last."""
     return fastconv.pack_signs(x.detach(), axis=axis).words
 
 
-@custom_op("fastconv::unpack_signs", mutates_args=())
+@operator("unpack_signs", "(Tensor words, int length, ScalarType dtype) -> Tensor")
 def unpack_signs(words: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """The signs (..., length) in ``words``, as +1 and -1 of ``dtype``."""
     return PackedSigns(words, length).unpack(torch.int8).to(dtype)
 
 
-@custom_op("fastconv::binarize_residual", mutates_args=())
+@operator("binarize_residual", "(Tensor x, int bits) -> (Tensor, Tensor)")
 def binarize_residual(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """Scales (bits, N) and words (bits, N, ...) of ``x`` (N, ..., n): each of its N parts for itself.
 
@@ -45,10 +54,11 @@ def binarize_residual(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """
     # the order in which a sum is rounded must not depend on how x came to lie in memory
     terms = fastconv.binarize_residual(x.detach().contiguous(), bits, axis=0)
-    return torch.stack([scale for scale, _ in terms]), torch.stack([signs.words for _, signs in terms])
+    scales, words = zip(*((scale, signs.words.view(torch.int64)) for scale, signs in terms), strict=True)
+    return torch.stack(scales), torch.stack(words).view(torch.uint64)
 
 
-@custom_op("fastconv::xnor_conv2d", mutates_args=())
+@operator("xnor_conv2d", f"(Tensor x, Tensor filters, int channels, {GEOMETRY}, {EPILOGUE}) -> Tensor")
 def xnor_conv2d(
     x: Tensor,
     filters: Tensor,
@@ -77,7 +87,7 @@ def xnor_conv2d(
     by_window : bool
         Multiply ``scale`` by XNOR-Net's K, which takes real ``x``.
     """
-    packed = _filters(filters, channels, scale if by_window else None)
+    packed = filters_of(filters, channels, scale if by_window else None)
     return fastconv.xnor_conv2d(
         _signs(x, channels * groups),
         packed,
@@ -87,7 +97,10 @@ def xnor_conv2d(
     )
 
 
-@custom_op("fastconv::xnor_conv2d_signs", mutates_args=())
+@operator(
+    "xnor_conv2d_signs",
+    f"(Tensor x, Tensor filters, int channels, {GEOMETRY}, {THRESHOLD}) -> Tensor",
+)
 def xnor_conv2d_signs(
     x: Tensor,
     filters: Tensor,
@@ -103,14 +116,14 @@ def xnor_conv2d_signs(
     """Words (N, Ho, Wo, ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_conv2d`."""
     signs = fastconv.xnor_conv2d(
         _signs(x, channels * groups),
-        _filters(filters, channels, None),
+        filters_of(filters, channels, None),
         threshold=Threshold(tau, flip),
         **_geometry(stride, padding, dilation, groups, pad_value),
     )
     return signs.words
 
 
-@custom_op("fastconv::xnor_linear", mutates_args=())
+@operator("xnor_linear", f"(Tensor x, Tensor filters, int features, {EPILOGUE}) -> Tensor")
 def xnor_linear(
     x: Tensor,
     filters: Tensor,
@@ -129,20 +142,20 @@ def xnor_linear(
     scale, by_window, bias
         As in :func:`xnor_conv2d`; here K is the mean of abs(x) over each row.
     """
-    packed = _filters(filters, features, scale if by_window else None)
+    packed = filters_of(filters, features, scale if by_window else None)
     return fastconv.xnor_linear(
         _signs(x, features), packed, _detached(bias), scale="xnor" if by_window else _detached(scale)
     )
 
 
-@custom_op("fastconv::xnor_linear_signs", mutates_args=())
+@operator("xnor_linear_signs", f"(Tensor x, Tensor filters, int features, {THRESHOLD}) -> Tensor")
 def xnor_linear_signs(x: Tensor, filters: Tensor, features: int, tau: Tensor, flip: Tensor) -> Tensor:
     """Words (..., ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_linear`."""
-    packed = _filters(filters, features, None)
+    packed = filters_of(filters, features, None)
     return fastconv.xnor_linear(_signs(x, features), packed, threshold=Threshold(tau, flip)).words
 
 
-@custom_op("fastconv::binary_max_pool2d", mutates_args=())
+@operator("binary_max_pool2d", "(Tensor words, int[] kernel_size, int[] stride, int[] padding) -> Tensor")
 def binary_max_pool2d(
     words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int]
 ) -> Tensor:
@@ -235,27 +248,6 @@ def _(words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding:
 def float_result(dtype: torch.dtype) -> torch.dtype:
     """What fastconv computes in for real inputs of ``dtype``."""
     return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-_known_filters = WeakTensorKeyDictionary()
-
-
-def _filters(words: Tensor, channels: int, alpha: Tensor | None) -> PackedFilters:
-    """The filters that ``words`` hold, kept while they live: kernels keep their own layout of the words."""
-    state = channels, _state(words), None if alpha is None else _state(alpha)
-    known = _known_filters.get(words)
-    if known is None or known[0] != state:
-        magnitudes = words.new_zeros(words.shape[0], dtype=torch.float32) if alpha is None else alpha.float()
-        # an alias, because what refers to its own key would never go
-        known = state, PackedFilters(words.detach(), channels, magnitudes.detach())
-        _known_filters[words] = known
-    filters: PackedFilters = known[1]
-    return filters
-
-
-def _state(tensor: Tensor) -> tuple[int, int]:
-    """What changes when the numbers in ``tensor`` may have."""
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
 def _signs(x: Tensor, length: int) -> Tensor | PackedSigns:
