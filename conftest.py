@@ -28,7 +28,7 @@ settings.load_profile("quick")
 
 
 NEED_TORCH = ("fastconv/nn", "adapters/torch_tensors.py", "docs/nn.md")
-"""Modules and pages with doctests, by the end of their paths."""
+"""Modules and pages whose doctests take PyTorch, by a part of their paths."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
     Importing ``fastconv.cuda`` fails without a GPU, and none of its docstrings is a test of one.
     """
-    where = "/".join(collection_path.parts[-2:])
-    no_gpu = where == "fastconv/cuda" and config.getoption("-m") == "gpu"
-    no_torch = where in NEED_TORCH and importlib.util.find_spec("torch") is None and not os.environ.get("CI")
-    return no_gpu or no_torch or None
+    no_gpu = collection_path.parts[-2:] == ("fastconv", "cuda") and config.getoption("-m") == "gpu"
+    no_torch = importlib.util.find_spec("torch") is None and not os.environ.get("CI")
+    module = collection_path.suffix != ".md"
+    return no_gpu or (no_torch and module and needs_torch(collection_path)) or None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Pages whose examples take PyTorch."""
-    if "/".join(item.path.parts[-2:]) in NEED_TORCH:
+    if needs_torch(item.path):
         optional("torch")
+
+
+def needs_torch(path: Path) -> bool:
+    return any(f"/{part}/" in f"{path.as_posix()}/" for part in NEED_TORCH)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
