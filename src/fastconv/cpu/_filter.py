@@ -104,6 +104,7 @@ def _frame(
         most = min(most, max(TILE_BYTES // (pitch * itemsize) - kh + 1, kh, 8))
     down = -(-height // (most * pieces)) * pieces
     tile_rows = -(-height // down)
+    # in the order of _border.ABOVE
     frame = (*before, BOUNDARIES.index(boundary), int(direct), tile_rows, columns, int(large and stream))
     if whole:
         return _constant(frame), (tile_rows + kh - 1) * pitch
