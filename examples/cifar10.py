@@ -1,0 +1,86 @@
+"""Train CNTK's binary network on CIFAR-10, and deploy it on packed bits.
+
+    python -m pip install -e ".[torch]"
+    python examples/cifar10.py --data cifar-10-python.tar.gz
+
+The archive is the official python version; nothing is downloaded. The network is that of CNTK's example of
+binary convolution: a float convolution of 64 filters, two binary ones of 3 x 3 x 128, a binary one of 1 x 1
+for the classes, each with bias and PReLU; max-pooling and batch normalization in between.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cifar_archive
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from training import accuracy, fit, kilobytes, scores
+
+from fastconv.nn import BinaryConv2d, deploy, save
+
+
+def network(classes: int = 10) -> nn.Sequential:
+    """CNTK's network for images (N, 3, 32, 32) from 0 to 1."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.BatchNorm2d(64),
+        *_binary(64, 128, 3),
+        nn.MaxPool2d(3, 2),
+        nn.BatchNorm2d(128),
+        *_binary(128, 128, 3),
+        nn.MaxPool2d(3, 2),
+        nn.BatchNorm2d(128),
+        *_binary(128, classes, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+
+
+def _binary(channels: int, filters: int, kernel: int) -> tuple[nn.Module, ...]:
+    layer = BinaryConv2d(channels, filters, kernel, padding=kernel // 2, bias=True, scale="alpha")
+    return layer, nn.PReLU(filters)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Train a binary network on CIFAR-10 and deploy it.")
+    parser.add_argument("--data", type=Path, required=True, help="cifar-10-python.tar.gz")
+    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--rate", type=float, default=1e-3, help="first learning rate")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("cifar10-output"), help="folder for the network")
+    options = parser.parse_args(arguments)
+    try:
+        training, test = (_tensors(part) for part in cifar_archive.load(options.data))
+        options.output.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    torch.manual_seed(options.seed)
+    model = network()
+    fit(model, *training, epochs=options.epochs, rate=options.rate, title="binary network", augment=True)
+    deployed, report = deploy(model)
+    file = options.output / "network.safetensors"
+    save(deployed, file)
+
+    images, labels = test
+    trained, packed = scores(model, images), scores(deployed, images)
+    differ = int((trained.argmax(dim=1) != packed.argmax(dim=1)).sum())
+    console = Console()
+    console.print(str(report), highlight=False)
+    console.print(f"test accuracy: trained {accuracy(trained, labels):.2%}, ", end="")
+    console.print(f"deployed {accuracy(packed, labels):.2%}; {differ} of {len(labels)} predictions differ")
+    console.print(f"size: trained {kilobytes(model):.0f} kB, deployed {kilobytes(deployed):.0f} kB: {file}")
+    return 0
+
+
+def _tensors(images: cifar_archive.Images) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(images.pixels).float() / 255, torch.from_numpy(images.labels)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

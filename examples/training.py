@@ -1,0 +1,89 @@
+"""What the examples share: training with a progress bar, and measuring a trained network."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+BATCH = 64
+
+
+def fit(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    rate: float,
+    title: str,
+    augment: bool = False,
+) -> None:
+    """Train with Adam, its rate falling along a cosine. Same seed, same weights.
+
+    Parameters
+    ----------
+    images : floating tensor (N, ...)
+    labels : integer tensor (N,)
+    rate : float
+        Adam's first learning rate.
+    augment : bool
+        Mirror half of the images, and move each by up to 4 pixels.
+    """
+    steps = epochs * -(-len(images) // BATCH)
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}")
+    model.train()
+    with Progress(*columns, TimeRemainingColumn()) as progress:
+        task = progress.add_task(title, total=steps, said="")
+        for epoch in range(epochs):
+            for chosen in torch.randperm(len(images)).split(BATCH):
+                batch = _moved(images[chosen]) if augment else images[chosen]
+                loss = nn.functional.cross_entropy(model(batch), labels[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                progress.update(task, advance=1, said=f"epoch {epoch + 1}/{epochs}, loss {loss.item():.3f}")
+    model.eval()
+
+
+def _moved(images: Tensor, reach: int = 4) -> Tensor:
+    n, _, height, width = images.shape
+    wide = nn.functional.pad(images, (reach,) * 4)
+    top, left = (torch.randint(0, 2 * reach + 1, (n, 1, 1)) for _ in range(2))
+    columns = torch.arange(width).expand(n, 1, width)
+    columns = torch.where(torch.rand(n, 1, 1) < 0.5, columns, width - 1 - columns)
+    rows = torch.arange(height).view(1, height, 1) + top
+    return wide.permute(0, 2, 3, 1)[torch.arange(n).view(n, 1, 1), rows, columns + left].permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def scores(model: nn.Module, images: Tensor) -> Tensor:
+    """What the network says of each image, (N, classes)."""
+    return torch.cat([model(batch) for batch in images.split(256)])
+
+
+def accuracy(scored: Tensor, labels: Tensor) -> float:
+    return (scored.argmax(dim=1) == labels).double().mean().item()
+
+
+@torch.inference_mode()
+def milliseconds(model: nn.Module, images: Tensor, calls: int = 30) -> float:
+    """Median time of one call with ``images``, after one that is not counted."""
+    model(images)
+    taken = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        model(images)
+        taken.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(taken)
+
+
+def kilobytes(model: nn.Module) -> float:
+    """Of parameters and buffers."""
+    return sum(t.nbytes for t in (*model.parameters(), *model.buffers())) / 1e3

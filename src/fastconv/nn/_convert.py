@@ -1,0 +1,142 @@
+"""What becomes of one module: which layers there are, what they can take, and their packed twins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastconv.nn import operators
+from fastconv.nn._base import BinaryLayer
+from fastconv.nn._fold import Folded, fold, is_channelwise, is_plain
+from fastconv.nn.gradients import per_filter
+from fastconv.nn.layers import BinaryConv2d, BinaryLinear
+from fastconv.nn.packed_layers import PackedConv2d, PackedLayer, PackedLinear, PackedMaxPool2d
+from fastconv.nn.signs import BinaryMaxPool2d, Sign
+
+
+def is_binary(module: nn.Module) -> bool:
+    return type(module) in (BinaryConv2d, BinaryLinear) and is_plain(module)
+
+
+def is_sign(module: nn.Module) -> bool:
+    return type(module) is Sign and is_plain(module)
+
+
+def is_flatten(module: nn.Module) -> bool:
+    """Whether images become rows."""
+    axes = (getattr(module, "start_dim", None), getattr(module, "end_dim", None))
+    return type(module) is nn.Flatten and axes == (1, -1) and is_plain(module)
+
+
+def takes_signs(layer: BinaryLayer) -> bool:
+    """Whether the signs of its input are all that the layer looks at."""
+    return layer.activation_bits == 1 and layer.scale != "xnor"
+
+
+def pools_numbers(module: nn.Module) -> bool:
+    """Whether the largest number of each window is taken."""
+    plain = type(module) is nn.MaxPool2d and is_plain(module)
+    return plain and not (module.ceil_mode or module.return_indices) and module.dilation in (1, (1, 1))
+
+
+def pools_signs(module: nn.Module) -> bool:
+    """Whether the largest sign of each window is taken."""
+    return pools_numbers(module) or (type(module) is BinaryMaxPool2d and is_plain(module))
+
+
+def output_length(module: nn.Module, length: int) -> int:
+    """Channels, or features of rows, that leave ``module`` if ``length`` enter; 0 where nothing says so."""
+    for size in ("out_channels", "out_features"):
+        if isinstance(module, (nn.Conv2d, nn.Linear, BinaryLayer)) and hasattr(module, size):
+            return int(getattr(module, size))
+    keeps = is_channelwise(module, True) or is_channelwise(module, False) or is_sign(module)
+    return length if keeps or pools_signs(module) else 0
+
+
+def fold_into(layer: BinaryLayer, chain: Sequence[nn.Module]) -> Folded | None:
+    """``chain``, the modules up to the next sign, as a comparison of the layer's products; None if none is
+    the same."""
+    if layer.weight_bits > 1 or not takes_signs(layer):
+        return None
+    modules = [module for module in chain if not is_sign(module)]
+    pools = [at for at, module in enumerate(modules) if pools_numbers(module)]
+    before, after = (modules[: pools[0]], modules[pools[0] + 1 :]) if pools else (modules, None)
+    _, (scale,) = layer.filters()
+
+    def finish(y: Tensor) -> Tensor:
+        y = y if scale is None else y * per_filter(scale, y.dim())
+        return y if layer.bias is None else y + per_filter(layer.bias, y.dim())
+
+    filters, terms = layer.weight.shape[0], layer.weight[0].numel()
+    image = isinstance(layer, BinaryConv2d)
+    return fold(finish, before, after, filters, image, terms, layer.weight.device)
+
+
+def pack_layer(
+    layer: BinaryLayer, folded: Folded | None, chain: Sequence[nn.Module], flattened: int | None
+) -> PackedLayer:
+    """The layer on packed words, ``chain`` folded into it if ``folded`` says how.
+
+    ``flattened`` is the number of channels of the image that comes in flattened, if it does.
+    """
+    words, scales = layer.filters()
+    if flattened is not None:
+        words = [_permuted(part, layer.weight.shape[1], flattened) for part in words]
+    options: dict[str, Any] = {
+        "result": "signs" if folded else "numbers",
+        "activation_bits": layer.activation_bits,
+        "weight_bits": layer.weight_bits,
+        "scaled": scales[0] is not None and not folded,
+        "biased": layer.bias is not None and not folded,
+        "by_window": layer.scale == "xnor",
+    }
+    packed: PackedLayer
+    if isinstance(layer, BinaryConv2d):
+        packed = PackedConv2d(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.sides,
+            layer.dilation, layer.groups, layer.pad_value, **options,
+        )  # fmt: skip
+    else:
+        rows_only = folded is not None and any(_along_axis_1(module) for module in chain)
+        packed = PackedLinear(layer.in_features, layer.out_features, **options, rows_only=rows_only)
+    for bit, (part, scale) in enumerate(zip(words, scales, strict=True)):
+        setattr(packed, f"words{bit}", part)
+        if packed.scaled:
+            setattr(packed, f"scale{bit}", scale.clone())
+    if folded:
+        packed.tau, packed.flip = folded.threshold.tau, folded.threshold.flip
+    elif layer.bias is not None:
+        packed.bias = layer.bias.detach().clone()
+    return packed
+
+
+def pack_pool(pool: nn.Module, channels: int, inverted: Tensor | None) -> PackedMaxPool2d:
+    """Max-pooling on packed words, of channels that came ``inverted`` if any did."""
+    inverting = inverted is not None and bool(inverted.any())
+    if isinstance(pool, BinaryMaxPool2d):
+        sizes = pool.kernel_size, pool.stride, pool.sides
+    else:
+        kernel, stride, (rows, columns) = map(_pair, (pool.kernel_size, pool.stride, pool.padding))
+        sizes = kernel, stride, [rows, rows, columns, columns]
+    packed = PackedMaxPool2d(channels, *sizes, inverting)
+    if inverting:
+        packed.inverted = operators.pack_signs(inverted, 0)
+    return packed
+
+
+def _along_axis_1(module: nn.Module) -> bool:
+    return isinstance(module, nn.BatchNorm1d) or (isinstance(module, nn.PReLU) and module.num_parameters > 1)
+
+
+def _permuted(words: Tensor, features: int, channels: int) -> Tensor:
+    """Filters (O, 1, 1, w) whose columns go from the order C, H, W to H, W, C."""
+    signs = operators.unpack_signs(words, features, torch.int8)
+    moved = signs.unflatten(-1, (channels, -1)).movedim(-2, -1).flatten(-2)
+    return operators.pack_signs(moved, 3)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
