@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from strategies import seeds
 torch = optional("torch")
 nn = torch.nn
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy  # noqa: E402
-from fastconv.nn.packed_layers import PackedConv2d, PackedLinear, PackedMaxPool2d, UnpackSigns  # noqa: E402
 
 SCALES = st.sampled_from([None, "alpha", "learned"])
 CHANNELS = st.sampled_from([1, 2, 6, 64, 65, 90])

@@ -23,8 +23,9 @@ class PackedLayer(nn.Module):
 
     Parameters
     ----------
-    shape : (O, kh, kw, w)
-        Of the words of one bit of the filters.
+    shape : (O, kh, kw)
+    signs : int
+        In each tap of a filter.
     result : {"signs", "numbers"}
         Words of what ``tau`` and ``flip`` say, or scale * y + bias in float32.
     activation_bits, weight_bits : int
@@ -36,7 +37,8 @@ class PackedLayer(nn.Module):
 
     def __init__(
         self,
-        shape: tuple[int, int, int, int],
+        shape: tuple[int, int, int],
+        signs: int,
         result: str,
         activation_bits: int,
         weight_bits: int,
@@ -47,15 +49,20 @@ class PackedLayer(nn.Module):
         super().__init__()
         if result not in RESULTS:
             raise ValueError(f"{type(self).__name__}: result must be one of {RESULTS}, got {result!r}")
+        self._signs = signs
         self.result, self.activation_bits, self.weight_bits = result, activation_bits, weight_bits
         self.scaled, self.biased, self.by_window = scaled, biased, by_window
         for bit in range(weight_bits):  # one buffer for each, since kernels keep their own layout of a tensor
-            self.register_buffer(f"words{bit}", _words(*shape))
+            self.register_buffer(f"words{bit}", _words(*shape, signs))
             self.register_buffer(f"scale{bit}", torch.zeros(shape[0]) if scaled else None)
-        signs = result == "signs"
-        self.register_buffer("tau", torch.zeros(shape[0], dtype=torch.int32) if signs else None)
-        self.register_buffer("flip", torch.zeros(shape[0], dtype=torch.bool) if signs else None)
+        folded = result == "signs"
+        self.register_buffer("tau", torch.zeros(shape[0], dtype=torch.int32) if folded else None)
+        self.register_buffer("flip", torch.zeros(shape[0], dtype=torch.bool) if folded else None)
         self.register_buffer("bias", torch.zeros(shape[0]) if biased else None)
+
+    def signs_of_words(self) -> list[tuple[str, int]]:
+        """The buffers that hold words, and how many signs each row of them has."""
+        return [(f"words{bit}", self._signs) for bit in range(self.weight_bits)]
 
     def _numbers(self, x: Tensor) -> Tensor:
         bits = range(self.weight_bits)
@@ -106,8 +113,10 @@ class PackedConv2d(PackedLayer):
         by_window: bool = False,
     ) -> None:
         rows, columns = kernel_size
-        shape = out_channels, rows, columns, _width(in_channels // groups)
-        super().__init__(shape, result, activation_bits, weight_bits, scaled, biased, by_window)
+        shape = out_channels, rows, columns
+        super().__init__(
+            shape, in_channels // groups, result, activation_bits, weight_bits, scaled, biased, by_window
+        )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.dilation = list(kernel_size), list(stride), list(dilation)
         self.padding, self.pad_value = list(padding), pad_value
@@ -161,8 +170,9 @@ class PackedLinear(PackedLayer):
         by_window: bool = False,
         rows_only: bool = False,
     ) -> None:
-        shape = out_features, 1, 1, _width(in_features)
-        super().__init__(shape, result, activation_bits, weight_bits, scaled, biased, by_window)
+        super().__init__(
+            (out_features, 1, 1), in_features, result, activation_bits, weight_bits, scaled, biased, by_window
+        )
         self.in_features, self.out_features, self.rows_only = in_features, out_features, rows_only
 
     def forward(self, x: Tensor) -> Tensor:
@@ -208,7 +218,11 @@ class PackedMaxPool2d(nn.Module):
         super().__init__()
         self.channels, self.inverting = channels, inverting
         self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
-        self.register_buffer("inverted", _words(_width(channels)) if inverting else None)
+        self.register_buffer("inverted", _words(channels) if inverting else None)
+
+    def signs_of_words(self) -> list[tuple[str, int]]:
+        """As of :class:`PackedLayer`."""
+        return [("inverted", self.channels)] if self.inverting else []
 
     def forward(self, words: Tensor) -> Tensor:
         """Words (N, H, W, w) to words (N, Ho, Wo, w)."""
@@ -277,10 +291,6 @@ class PackedFlatten(nn.Module):
         return str(self.channels)
 
 
-def _width(signs: int) -> int:
-    """Words that hold them."""
-    return -(-signs // 64)
-
-
 def _words(*shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.uint64)
+    """Words for signs of ``shape``, packed along the last axis."""
+    return torch.zeros((*shape[:-1], -(-shape[-1] // 64)), dtype=torch.uint64)

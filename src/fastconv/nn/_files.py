@@ -1,0 +1,161 @@
+"""Deployed models in files of safetensors: tensors, and the names and arguments of layers as JSON."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastconv.nn.packed_layers import (
+    PackedConv2d,
+    PackedFlatten,
+    PackedLayer,
+    PackedLinear,
+    PackedMaxPool2d,
+    PackSigns,
+    UnpackSigns,
+)
+from fastconv.nn.signs import BinaryMaxPool2d, Sign
+from fastconv.packed import PackedSigns
+
+Path = str | PathLike[str]
+FORMAT = "fastconv.nn 1"
+PACKED = (PackedConv2d, PackedFlatten, PackedLinear, PackedMaxPool2d, PackSigns, UnpackSigns)
+KNOWN: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (
+        *PACKED, BinaryMaxPool2d, Sign,
+        nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.Flatten, nn.Identity,
+        nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+        nn.Dropout, nn.Dropout1d, nn.Dropout2d,
+        nn.PReLU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.Hardswish, nn.GELU, nn.SiLU,
+        nn.Tanh, nn.Sigmoid, nn.Softmax, nn.LogSoftmax,
+    )
+}  # fmt: skip
+"""Layers that a file may name."""
+
+
+def save(deployed: nn.Module, path: Path) -> None:
+    """Write a deployed chain to a file of safetensors. Nothing is pickled.
+
+    Parameters
+    ----------
+    deployed : Sequential
+        As :func:`fastconv.nn.deploy` makes of a chain.
+    path : path
+        Replaced if it exists.
+
+    Raises
+    ------
+    TypeError
+        If it is not a Sequential, or has a layer that a file cannot name.
+    """
+    from safetensors.torch import save_file
+
+    if type(deployed) is not nn.Sequential:
+        raise TypeError(
+            "save: deployed must be a Sequential, as deploy makes of a chain, got "
+            f"{type(deployed).__name__}; of another module, save its state_dict()"
+        )
+    layers = [[type(layer).__name__, _arguments(layer)] for layer in deployed]
+    tensors = {name: tensor.contiguous().clone() for name, tensor in deployed.state_dict().items()}
+    save_file(tensors, path, metadata={"format": FORMAT, "layers": json.dumps(layers)})
+
+
+def load(path: Path) -> nn.Sequential:
+    """Read a model that :func:`save` wrote, and check it whole.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Sequential
+        On the CPU.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is truncated or no file of :func:`save`, if tensors are missing, too many or of a wrong shape or
+        type, or if bits beyond the last sign of a word are not 0.
+    """
+    metadata, tensors = _read(path)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"load: {path} must be of format {FORMAT!r}, got {metadata.get('format')!r}")
+    with torch.device("meta"):
+        model = nn.Sequential(*_layers(path, metadata.get("layers", "")))
+    _check_shapes(path, model.state_dict(), tensors)
+    model.load_state_dict(tensors, assign=True)
+    for name, layer in model.named_children():
+        _check_tails(path, name, layer)
+    return model.eval().requires_grad_(False)
+
+
+def _arguments(layer: nn.Module) -> dict[str, Any]:
+    """What to call the constructor with: its parameters that are attributes and differ from the default."""
+    if KNOWN.get(type(layer).__name__) is not type(layer):
+        raise TypeError(
+            f"save: a file can hold {', '.join(KNOWN)}, got a layer of type {type(layer).__name__}; "
+            "save the state_dict() instead"
+        )
+    given = {}
+    for name, parameter in inspect.signature(type(layer)).parameters.items():
+        value = getattr(layer, name, parameter.default)
+        value = value is not None if name == "bias" else value
+        if value is not parameter.default and value != parameter.default:
+            given[name] = value
+    return given
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            # copies, since the file may be replaced while the model lives
+            return file.metadata() or {}, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"load: {path} is no complete file of safetensors: {error}") from error
+
+
+def _layers(path: Path, described: str) -> list[nn.Module]:
+    try:
+        return [KNOWN[kind](**_tuples(arguments)) for kind, arguments in json.loads(described)]
+    except Exception as error:  # whatever a constructor says to arguments that make no sense
+        raise ValueError(f"load: {path} does not describe layers: {error!r}") from error
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples, which PyTorch's layers want."""
+    if isinstance(value, dict):
+        return {name: _tuples(part) for name, part in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _check_shapes(path: Path, expected: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or unknown:
+        raise ValueError(f"load: {path} has no tensors {missing}, and has {unknown}, which no layer wants")
+    for name, tensor in tensors.items():
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            raise ValueError(
+                f"load: {name} in {path} must have shape {tuple(wanted.shape)} and dtype {wanted.dtype}, "
+                f"got {tuple(tensor.shape)} and {tensor.dtype}"
+            )
+
+
+def _check_tails(path: Path, name: str, layer: nn.Module) -> None:
+    """Refuse words whose bits beyond the last sign are not 0: counts would be wrong."""
+    for part, length in layer.signs_of_words() if isinstance(layer, (PackedLayer, PackedMaxPool2d)) else ():
+        try:
+            PackedSigns(getattr(layer, part).numpy(), length, check=True)
+        except ValueError as error:
+            raise ValueError(f"load: {name}.{part} in {path}: {error}") from error
