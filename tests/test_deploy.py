@@ -15,6 +15,8 @@ from strategies import seeds
 torch = optional("torch")
 nn = torch.nn
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy  # noqa: E402
+from fastconv.nn._fold import fold  # noqa: E402
+from fastconv.nn.packed_layers import PackedConv2d, PackedLinear, PackedMaxPool2d  # noqa: E402
 
 SCALES = st.sampled_from([None, "alpha", "learned"])
 CHANNELS = st.sampled_from([1, 2, 6, 64, 65, 90])
@@ -33,7 +35,7 @@ def filled(model, seed):
         return torch.tensor(values)[torch.randint(len(values), size, generator=generator)]
 
     for module in model.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.running_mean is not None:
             size = (module.num_features,)
             module.running_mean.copy_(torch.randint(-9, 10, size, generator=generator))
             module.running_var.copy_(choice([0.3, 1.0, 7.0], size))
@@ -140,3 +142,184 @@ def test_deployed_chain_equals_the_float_chain(made, seed):
     assert report.before == sum(t.nbytes for t in before.values())
     assert report.after == sum(t.nbytes for t in deployed.state_dict().values())
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+@given(seed=seeds, pooled=st.booleans())
+def test_a_chain_is_folded_if_and_only_if_a_comparison_gives_its_signs(n, seed, pooled):
+    """Against tables of all functions: what is pooled, and what the sign is taken of."""
+    rng = np.random.default_rng(seed)
+    values = torch.from_numpy(np.sort(rng.integers(-2, 3, 2 * n + 1), axis=0)[:: rng.choice([1, -1])].copy())
+    if rng.random() < 0.3:
+        values = torch.from_numpy(rng.integers(-2, 3, 2 * n + 1))
+    signs = torch.from_numpy(rng.choice([-1.0, 1.0], 5)).float()
+
+    def before(y):
+        return values[y.long() + n].float()
+
+    def after(v):
+        return signs[v.long() + 2]
+
+    if pooled:
+        folded = fold(before, [], [after], 1, False, n, torch.device("cpu"))
+    else:
+        folded = fold(lambda y: after(before(y)), [], None, 1, False, n, torch.device("cpu"))
+    y = torch.arange(-n, n + 1)
+    bits = after(before(y)) > 0
+    windows = [(a, b) for a in y for b in y] if pooled else [(a, a) for a in y]
+    largest = torch.tensor([bool(after(torch.maximum(before(a), before(b))) > 0) for a, b in windows])
+    if folded is None:
+        together = [(bits[a + n] | bits[b + n], bits[a + n] & bits[b + n]) for a, b in windows]
+        by_or, by_and = (torch.tensor(part) for part in zip(*together, strict=True))
+        is_step = (bits[1:] != bits[:-1]).sum() <= 1
+        assert not (is_step and (torch.equal(largest, by_or) or torch.equal(largest, by_and)))
+        return
+    tau, flip, inverted = folded.threshold.tau, folded.threshold.flip, folded.inverted
+    passed = [((a >= tau) ^ flip) | ((b >= tau) ^ flip) for a, b in windows]
+    assert torch.equal(torch.cat(passed) ^ inverted, largest)
+
+
+def test_signs_stay_packed_from_layer_to_layer():
+    model = nn.Sequential(
+        nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64), Sign(), BinaryMaxPool2d(2),
+        nn.Sequential(BinaryConv2d(64, 128, 3, scale="alpha"), nn.BatchNorm2d(128)),
+        nn.Sequential(BinaryConv2d(128, 65, 3), nn.PReLU(65), nn.MaxPool2d(2), nn.BatchNorm2d(65)),
+        nn.Dropout(),
+        nn.Flatten(), BinaryLinear(65, 32, bias=True), nn.BatchNorm1d(32), Sign(), BinaryLinear(32, 10),
+    )  # fmt: skip
+    for prelu in (m for m in filled(model, 0).modules() if isinstance(m, nn.PReLU)):
+        prelu.weight.data.abs_()
+    deployed, report = deploy(model)
+    kinds = []
+    for layer in deployed:
+        layer.register_forward_hook(lambda module, taken, given: kinds.append(given.dtype))
+    x = torch.randn(2, 3, 14, 14)
+    assert torch.equal(deployed(x), model(x))
+    assert kinds == [torch.float32] * 2 + [torch.uint64] * (len(kinds) - 3) + [torch.float32]
+    bits = {row.name: row for row in report.rows}["4.0"]
+    assert (bits.before, bits.after) == (128 * 64 * 9 * 4, 128 * 64 * 9 // 8 + 128 * 5)
+    assert str(report).count("folded into") == 6
+    assert all(row.name in str(report) and row.layer in str(report) for row in report.rows)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [nn.PReLU(init=-0.5), nn.BatchNorm2d(6)],  # the sign changes twice
+        [nn.GELU()],
+        [nn.BatchNorm2d(6, track_running_stats=False)],
+        [nn.MaxPool2d(2, ceil_mode=True)],
+        [nn.MaxPool2d(2), nn.MaxPool2d(2)],
+        [nn.Softmax(dim=1)],
+    ],
+)
+def test_what_no_comparison_gives_stays_as_it_was(between):
+    model = nn.Sequential(BinaryConv2d(5, 6, 3), *between, Sign(), BinaryConv2d(6, 7, 1))
+    filled(model, 0)
+    if type(between[0]) is nn.PReLU:
+        between[0].weight.data.fill_(-0.5)
+        between[1].running_mean.fill_(9)
+        between[1].weight.data.fill_(1)
+    x = torch.randn(2, 5, 9, 9)
+    deployed, _ = deploy(model)
+    assert [type(m) for m in deployed][1:-1] == [type(m) for m in between]
+    assert torch.equal(deployed(x), model(x))
+
+
+class Residual(nn.Module):
+    """A block that is no chain."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.body = nn.Sequential(
+            BinaryConv2d(channels, channels, 3, padding=1),
+            nn.BatchNorm2d(channels),
+            BinaryConv2d(channels, channels, 3, padding=1),
+        )
+        self.shortcut = BinaryConv2d(channels, channels, 1, bias=True)
+        self.nothing = None
+
+    def forward(self, x):
+        return self.body(x) + self.shortcut(x)
+
+
+def test_binary_layers_of_other_modules_are_replaced_one_by_one():
+    block = Residual(6)
+    model = filled(nn.Sequential(nn.Conv2d(3, 6, 3), block, block, nn.ReLU(), BinaryConv2d(6, 2, 3)), 0)
+    deployed, report = deploy(model)
+    x = torch.randn(2, 3, 9, 9)
+    assert torch.equal(deployed(x), model(x))
+    assert deployed[1] is deployed[2]
+    assert [type(m) for m in deployed[1].body] == [PackedConv2d, PackedConv2d]
+    assert type(deployed[1].shortcut) is PackedConv2d
+    assert [row.name for row in report.rows] == [
+        "0",
+        "1.body.0",
+        "1.body.1",
+        "1.body.2",
+        "1.shortcut",
+        "3",
+        "4",
+    ]
+    lone, _ = deploy(model[-1])
+    assert torch.equal(lone(x.repeat(1, 2, 1, 1)), model[-1](x.repeat(1, 2, 1, 1)))
+
+
+@pytest.mark.parametrize(
+    "options", [{"scale": "xnor"}, {"activation_bits": 2}, {"weight_bits": 2, "bias": True}]
+)
+def test_layers_that_look_at_magnitudes_are_within_rounding(options):
+    layers = BinaryConv2d(6, 8, 3, padding=1, **options), BinaryLinear(5, 70, **options)
+    model = nn.Sequential(Sign(), layers[0], Sign(), layers[1])
+    x = torch.randn(2, 6, 5, 5)
+    deployed, report = deploy(model.eval(), x)
+    assert report.deviation < 1e-4
+    assert {type(m) for m in deployed} >= {PackedConv2d, PackedLinear}
+
+
+def test_unbatched_images_and_rows_of_more_axes():
+    convolution = nn.Sequential(
+        BinaryConv2d(6, 70, 3), nn.ReLU(), Sign(), BinaryConv2d(70, 3, 1, scale="alpha")
+    )
+    linear = nn.Sequential(BinaryLinear(6, 70, bias=True), nn.Hardtanh(), BinaryLinear(70, 3))
+    for model in (convolution, linear):
+        deployed, _ = deploy(model.eval())
+        for shape in ((6, 5, 6), (2, 6, 5, 6)):
+            x = torch.randn(shape)
+            assert torch.equal(deployed(x), model(x))
+
+
+def test_a_module_with_a_hook_is_called():
+    model = filled(nn.Sequential(BinaryConv2d(5, 6, 3), nn.BatchNorm2d(6), Sign(), BinaryConv2d(6, 7, 1)), 0)
+    calls = []
+    model[1].register_forward_hook(lambda *given: calls.append(given))
+    x = torch.randn(2, 5, 9, 9)
+    deployed, _ = deploy(model)
+    assert torch.equal(deployed(x), model(x))
+    assert len(calls) == 2
+
+
+def test_compilers_take_a_deployed_model():
+    model = filled(
+        nn.Sequential(
+            BinaryConv2d(5, 70, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(70), nn.Flatten(),
+            BinaryLinear(70 * 16, 6, bias=True), nn.ReLU(),
+        ), 0,
+    )  # fmt: skip
+    deployed, _ = deploy(model)
+    x = torch.randn(2, 5, 8, 8)
+    assert any(isinstance(m, PackedMaxPool2d) and m.inverting for m in deployed)
+    exported = torch.export.export(deployed, (x,)).module()
+    compiled = torch.compile(deployed, backend="eager", fullgraph=True)
+    for run in (exported, compiled):
+        assert torch.equal(run(x), model(x))
+
+
+def test_what_cannot_be_deployed_is_refused():
+    with pytest.raises(TypeError, match="got function"):
+        deploy(lambda x: x)
+    with pytest.raises(TypeError, match=r"float32, got torch.float16 in 1; use model.float\(\)"):
+        deploy(nn.Sequential(nn.ReLU(), BinaryConv2d(5, 6, 3)).half())
+    model = nn.Sequential(BinaryLinear(6, 7), nn.BatchNorm1d(7), BinaryLinear(7, 8))
+    with pytest.raises(ValueError, match=r"must have shape \(N, in\) here, got \(2, 7, 6\)"):
+        deploy(model)[0](torch.randn(2, 7, 6))

@@ -12,6 +12,7 @@ from fastconv.nn._convert import (
     fold_into,
     is_binary,
     is_flatten,
+    is_packable,
     is_sign,
     output_length,
     pack_layer,
@@ -90,6 +91,9 @@ def _binary(stream: _Stream, name: str, layer: BinaryLayer, following: list[Name
     columns = stream.flattened if stream.packed else None
     stream.packed, stream.image, stream.flattened = False, image, None
     stream.length = output_length(layer, 0)
+    if not is_packable(layer):
+        stream.add(name, layer, "as it was", layer)
+        return 0
     chain = _chain_to_sign(image, following)
     modules = [module for _, module in chain or ()]
     folded = None if chain is None else fold_into(layer, modules)

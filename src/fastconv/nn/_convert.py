@@ -32,8 +32,13 @@ def is_flatten(module: nn.Module) -> bool:
 
 
 def takes_signs(layer: BinaryLayer) -> bool:
-    """Whether the signs of its input are all that the layer looks at."""
-    return layer.activation_bits == 1 and layer.scale != "xnor"
+    """Whether the layer is one product of its weight's signs with its input's, which are all it looks at."""
+    return layer.activation_bits == layer.weight_bits == 1 and layer.scale != "xnor"
+
+
+def is_packable(layer: BinaryLayer) -> bool:
+    """Whether there is a packed twin. K of several bits has none."""
+    return layer.weight_bits == 1 or layer.scale != "xnor"
 
 
 def pools_numbers(module: nn.Module) -> bool:
@@ -59,7 +64,7 @@ def output_length(module: nn.Module, length: int) -> int:
 def fold_into(layer: BinaryLayer, chain: Sequence[nn.Module]) -> Folded | None:
     """``chain``, the modules up to the next sign, as a comparison of the layer's products; None if none is
     the same."""
-    if layer.weight_bits > 1 or not takes_signs(layer):
+    if not takes_signs(layer):
         return None
     modules = [module for module in chain if not is_sign(module)]
     pools = [at for at, module in enumerate(modules) if pools_numbers(module)]
@@ -105,7 +110,7 @@ def pack_layer(
     for bit, (part, scale) in enumerate(zip(words, scales, strict=True)):
         setattr(packed, f"words{bit}", part)
         if packed.scaled:
-            setattr(packed, f"scale{bit}", scale.clone())
+            setattr(packed, f"scale{bit}", scale.float().clone())
     if folded:
         packed.tau, packed.flip = folded.threshold.tau, folded.threshold.flip
     elif layer.bias is not None:

@@ -32,7 +32,7 @@ class PackedLayer(nn.Module):
     scaled, biased : bool
         Whether numbers have scales, a bias.
     by_window : bool
-        Whether scales are multiplied by XNOR-Net's K, which takes numbers.
+        Whether the scale is multiplied by XNOR-Net's K, which takes numbers; of one bit.
     """
 
     def __init__(
@@ -65,17 +65,13 @@ class PackedLayer(nn.Module):
         return [(f"words{bit}", self._signs) for bit in range(self.weight_bits)]
 
     def _numbers(self, x: Tensor) -> Tensor:
+        if self.activation_bits == self.weight_bits == 1:
+            return self._product(x, self.words0, self.scale0, self.by_window, self.bias).float()
         bits = range(self.weight_bits)
-        y = sum_of_products(
-            self._product,
-            x,
-            [getattr(self, f"words{bit}") for bit in bits],
-            [getattr(self, f"scale{bit}") for bit in bits],
-            activation_bits=self.activation_bits,
-            by_window=self.by_window,
-            bias=self.bias,
+        words, scales = ([getattr(self, f"{name}{bit}") for bit in bits] for name in ("words", "scale"))
+        return sum_of_products(
+            self._product, x, words, scales, activation_bits=self.activation_bits, bias=self.bias
         )
-        return y.float()
 
     def _product(
         self, x: Tensor, words: Tensor, scale: Tensor | None, by_window: bool, bias: Tensor | None
