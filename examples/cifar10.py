@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trained, packed = scores(model, images), scores(deployed, images)
     differ = int((trained.argmax(dim=1) != packed.argmax(dim=1)).sum())
     console = Console()
-    console.print(str(report), highlight=False)
+    print(report)
     console.print(f"test accuracy: trained {accuracy(trained, labels):.2%}, ", end="")
     console.print(f"deployed {accuracy(packed, labels):.2%}; {differ} of {len(labels)} predictions differ")
     console.print(f"size: trained {kilobytes(model):.0f} kB, deployed {kilobytes(deployed):.0f} kB: {file}")

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 BATCH = 64
+"""Images of a step. Those left over wait for another epoch: a few would upset batch normalization."""
 
 
 def fit(
@@ -33,7 +34,8 @@ def fit(
     augment : bool
         Mirror half of the images, and move each by up to 4 pixels.
     """
-    steps = epochs * -(-len(images) // BATCH)
+    used = max(len(images) // BATCH, 1) * BATCH
+    steps = epochs * (used // BATCH)
     optimizer = torch.optim.Adam(model.parameters(), rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}")
@@ -41,7 +43,7 @@ def fit(
     with Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task(title, total=steps, said="")
         for epoch in range(epochs):
-            for chosen in torch.randperm(len(images)).split(BATCH):
+            for chosen in torch.randperm(len(images))[:used].split(BATCH):
                 batch = _moved(images[chosen]) if augment else images[chosen]
                 loss = nn.functional.cross_entropy(model(batch), labels[chosen])
                 optimizer.zero_grad()

@@ -144,13 +144,14 @@ def test_deployed_chain_equals_the_float_chain(made, seed):
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
-@pytest.mark.parametrize("n", [0, 1, 5])
+@pytest.mark.parametrize("n", [0, 1, 4])
+@settings(max_examples=200)
 @given(seed=seeds, pooled=st.booleans())
 def test_a_chain_is_folded_if_and_only_if_a_comparison_gives_its_signs(n, seed, pooled):
     """Against tables of all functions: what is pooled, and what the sign is taken of."""
     rng = np.random.default_rng(seed)
     values = torch.from_numpy(np.sort(rng.integers(-2, 3, 2 * n + 1), axis=0)[:: rng.choice([1, -1])].copy())
-    if rng.random() < 0.3:
+    if rng.random() < 0.7:
         values = torch.from_numpy(rng.integers(-2, 3, 2 * n + 1))
     signs = torch.from_numpy(rng.choice([-1.0, 1.0], 5)).float()
 

@@ -1,0 +1,125 @@
+"""Files of deployed models: what comes back is what was saved, and nothing else is taken."""
+
+import json
+import struct
+
+import pytest
+from conftest import optional
+
+torch = optional("torch")
+safetensors_torch = optional("safetensors.torch")
+nn = torch.nn
+from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, load, save  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def deployed():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.PReLU(6), Sign(), BinaryMaxPool2d(2, padding=1),
+        BinaryConv2d(6, 70, 3, padding="same", groups=2, scale="alpha"), nn.MaxPool2d(2), nn.BatchNorm2d(70),
+        Sign(), nn.Flatten(), BinaryLinear(70 * 9, 20, bias=True, weight_bits=2), nn.Hardtanh(-2, 2),
+        nn.Linear(20, 5),
+    )  # fmt: skip
+    with torch.no_grad():
+        model[7].weight.copy_(torch.randn(70))
+    return deploy(model)[0]
+
+
+@pytest.fixture
+def file(deployed, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save(deployed, path)
+    return path
+
+
+def parts(path):
+    """Tensors and metadata of a file."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return safetensors_torch.load(content), json.loads(content[8 : 8 + length])["__metadata__"]
+
+
+def rewritten(path, *, layers=None, form="fastconv.nn 1", **changed):
+    """The file with some tensors (dots as two underscores), or all layers, replaced; None takes one out."""
+    tensors, metadata = parts(path)
+    for name, tensor in changed.items():
+        tensors[name.replace("__", ".")] = tensor
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    metadata = {"format": form, "layers": metadata["layers"] if layers is None else layers}
+    safetensors_torch.save_file(tensors, path, metadata=metadata)
+
+
+def test_a_model_comes_back_as_it_was(deployed, file):
+    loaded = load(file)
+    x = torch.randn(2, 3, 14, 14)
+    assert str(loaded) == str(deployed)
+    assert torch.equal(loaded(x), deployed(x))
+    assert not any(module.training for module in loaded.modules())
+    save(loaded, file)  # over the file that it came from
+    assert torch.equal(load(file)(x), deployed(x))
+
+
+def test_nothing_is_pickled(file):
+    header, content = parts(file)[1], file.read_bytes()
+    assert set(header) == {"format", "layers"}
+    assert b"ctorch" not in content
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, 0.5, -1])
+def test_truncated_files_are_refused(file, kept):
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * kept) if isinstance(kept, float) else kept])
+    with pytest.raises(ValueError, match="no complete file of safetensors"):
+        load(file)
+
+
+def test_dirty_tails_are_refused(file):
+    tensors, _ = parts(file)
+    for name in ("5.words0", "6.inverted", "9.words0", "9.words1"):
+        row = tensors[name].clone()
+        row.view(torch.int64).reshape(-1)[-1] |= 1 << 62
+        rewritten(file, **{name.replace(".", "__"): row})
+        with pytest.raises(ValueError, match=rf"{name} in .*bits beyond length \d+ must be 0"):
+            load(file)
+        rewritten(file, **{name.replace(".", "__"): tensors[name]})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"5__words0": torch.zeros(70, 3, 3, 2, dtype=torch.uint64)}, r"5.words0 in .* must have shape"),
+        ({"5__words0": torch.zeros(70, 3, 3, 1, dtype=torch.int64)}, "dtype torch.uint64, got .*torch.int64"),
+        ({"5__tau": torch.zeros(71, dtype=torch.int32)}, r"5.tau .* must have shape \(70,\)"),
+        ({"5__tau": None}, r"no tensors \['5.tau'\]"),
+        ({"more": torch.zeros(2)}, r"has \['more'\], which no layer wants"),
+        ({"form": "fastconv.nn 99"}, "must be of format"),
+        ({"layers": ""}, "does not describe layers"),
+        ({"layers": '[["Module", {}]]'}, "does not describe layers: KeyError"),
+        ({"layers": '[["Linear", {"in_features": "os"}]]'}, "does not describe layers: TypeError"),
+        ({"layers": "[" * 10**5}, "does not describe layers: RecursionError"),
+    ],
+)
+def test_what_save_did_not_write_is_refused(file, changed, said):
+    rewritten(file, **changed)
+    with pytest.raises(ValueError, match=said):
+        load(file)
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none")
+    safetensors_torch.save_file({"x": torch.zeros(2)}, tmp_path / "plain")
+    with pytest.raises(ValueError, match="'fastconv.nn 1', got None"):
+        load(tmp_path / "plain")
+
+
+def test_what_a_file_cannot_hold_is_refused(tmp_path):
+    class Own(nn.Module):
+        pass
+
+    with pytest.raises(TypeError, match="a chain, got Own"):
+        save(Own(), tmp_path / "model")
+    with pytest.raises(TypeError, match="got a layer of type Own"):
+        save(nn.Sequential(Own()), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
