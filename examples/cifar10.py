@@ -14,13 +14,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import cifar_archive
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from training import accuracy, fit, kilobytes, scores
 
+import cifar_archive
 from fastconv.nn import BinaryConv2d, deploy, save
+from training import accuracy, fit, kilobytes, scores
 
 
 def network(classes: int = 10) -> nn.Sequential:

@@ -25,9 +25,9 @@ from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
-from training import accuracy, fit, kilobytes, milliseconds, scores
 
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, save
+from training import accuracy, fit, kilobytes, milliseconds, scores
 
 SEED = 1
 CLASSES = 10
@@ -159,15 +159,19 @@ def _add_row(table: Table, name: str, kind: str, model: nn.Module, test: Digits,
 
 def draw_filters(path: Path, model: nn.Sequential) -> None:
     """A PNG of the float filters of the first layer, and the signs of the second's first channels."""
-    first, second = model[0].weight.detach()[:, 0], model[3].weight.detach()[:32, 0]
+    first, second = (model[layer].weight.detach().numpy()[:, 0] for layer in (0, 3))
     figure = Figure(figsize=(10, 6.4), dpi=100, layout="constrained")
     parts = figure.subfigures(2, 1, height_ratios=(2, 1))
     for part, title, filters in (
         (parts[0], "first layer: 64 float filters", first),
-        (parts[1], "second layer: signs of 32 filters, for one of their 64 channels", second.sign()),
+        (
+            parts[1],
+            "second layer: signs of 32 filters, for one of their 64 channels",
+            np.where(second[:32] >= 0, 1, -1),
+        ),
     ):
         part.suptitle(title)
-        limit = float(filters.abs().max())
+        limit = np.abs(filters).max()
         for axis, values in zip(part.subplots(len(filters) // 16, 16).ravel(), filters, strict=True):
             axis.imshow(values, cmap="gray", vmin=-limit, vmax=limit)
             axis.set_axis_off()
