@@ -160,21 +160,18 @@ def _add_row(table: Table, name: str, kind: str, model: nn.Module, test: Digits,
 def draw_filters(path: Path, model: nn.Sequential) -> None:
     """A PNG of the float filters of the first layer, and the signs of the second's first channels."""
     first, second = (model[layer].weight.detach().numpy()[:, 0] for layer in (0, 3))
+    signs = np.where(second[:32] >= 0, 1, -1)
     figure = Figure(figsize=(10, 6.4), dpi=100, layout="constrained")
     parts = figure.subfigures(2, 1, height_ratios=(2, 1))
     for part, title, filters in (
         (parts[0], "first layer: 64 float filters", first),
-        (
-            parts[1],
-            "second layer: signs of 32 filters, for one of their 64 channels",
-            np.where(second[:32] >= 0, 1, -1),
-        ),
+        (parts[1], "second layer: signs of 32 filters, for one of their 64 channels", signs),
     ):
         part.suptitle(title)
         limit = np.abs(filters).max()
         for axis, values in zip(part.subplots(len(filters) // 16, 16).ravel(), filters, strict=True):
             axis.imshow(values, cmap="gray", vmin=-limit, vmax=limit)
-            axis.set_axis_off()
+            axis.set(xticks=[], yticks=[])
     figure.savefig(path)
 
 

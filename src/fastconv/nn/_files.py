@@ -58,8 +58,7 @@ def save(deployed: nn.Module, path: Path) -> None:
 
     if type(deployed) is not nn.Sequential:
         raise TypeError(
-            "save: deployed must be a Sequential, as deploy makes of a chain, got "
-            f"{type(deployed).__name__}; of another module, save its state_dict()"
+            f"save: deployed must be a Sequential, as deploy makes of a chain, got {type(deployed).__name__}"
         )
     layers = [[type(layer).__name__, _arguments(layer)] for layer in deployed]
     tensors = {name: tensor.contiguous().clone() for name, tensor in deployed.state_dict().items()}
@@ -102,8 +101,7 @@ def _arguments(layer: nn.Module) -> dict[str, Any]:
     """What to call the constructor with: its parameters that are attributes and differ from the default."""
     if KNOWN.get(type(layer).__name__) is not type(layer):
         raise TypeError(
-            f"save: a file can hold {', '.join(KNOWN)}, got a layer of type {type(layer).__name__}; "
-            "save the state_dict() instead"
+            f"save: a file can hold {', '.join(KNOWN)}, got a layer of type {type(layer).__name__}"
         )
     given = {}
     for name, parameter in inspect.signature(type(layer)).parameters.items():
