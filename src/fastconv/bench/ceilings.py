@@ -22,7 +22,6 @@ from numba.extending import intrinsic
 
 from fastconv._dispatch import Array
 from fastconv.cpu._threads import threads
-from fastconv.cpu._vector import LANES, _i32, _i64, _literal, _multiply_add, _popcount
 
 STEPS = 1_000_000
 # A bound of half the true rate was once found in the 30 ms in which another process held a core.
@@ -78,51 +77,62 @@ def _sums() -> Array:
 
 
 @intrinsic(prefer_literal=True)
-def _repeat_count(typing: Any, chains: Any, steps: Any, seed: Any) -> Any:
+def _count(typing: Any, chains: Any, steps: Any, seed: Any) -> Any:
     """``steps`` times v = v + popcount(v xor fixed), for each of ``chains`` vectors of 8 words."""
-    number = _literal(chains, "chains")
-    kind = ir.VectorType(_i64, LANES)
+    if not isinstance(chains, types.IntegerLiteral):
+        return None
+    kind = ir.VectorType(ir.IntType(64), 8)
 
     def step(builder: Any, vector: Any, fixed: Any) -> Any:
-        return builder.add(vector, _popcount(builder, builder.xor(vector, fixed)))
+        return builder.add(vector, _call(builder, "llvm.ctpop.v8i64", builder.xor(vector, fixed)))
 
-    return types.int64(chains, types.int64, types.int64), _chains(number, kind, step)
+    return types.int64(chains, types.int64, types.int64), _chains(chains.literal_value, kind, step)
 
 
 @intrinsic(prefer_literal=True)
-def _repeat_multiply_add(typing: Any, chains: Any, steps: Any, seed: Any) -> Any:
+def _multiply_add(typing: Any, chains: Any, steps: Any, seed: Any) -> Any:
     """``steps`` times v = v * fixed + fixed, for each of ``chains`` vectors of 16 float32."""
-    number = _literal(chains, "chains")
+    if not isinstance(chains, types.IntegerLiteral):
+        return None
     kind = ir.VectorType(ir.FloatType(), FLOATS)
 
     def step(builder: Any, vector: Any, fixed: Any) -> Any:
-        return _multiply_add(builder, vector, fixed, fixed)
+        return _call(builder, "llvm.fmuladd.v16f32", vector, fixed, fixed)
 
-    return types.int64(chains, types.int64, types.int64), _chains(number, kind, step)
+    return types.int64(chains, types.int64, types.int64), _chains(chains.literal_value, kind, step)
 
 
 def _chains(chains: int, kind: Any, step: Callable[[Any, Any, Any], Any]) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, steps, seed = args
-        words = ir.Constant(ir.VectorType(_i64, LANES), ir.Undefined)
-        for lane in range(LANES):
-            words = builder.insert_element(words, builder.add(seed, _i64(lane)), _i32(lane))
+        word = ir.IntType(64)
+        words = ir.Constant(ir.VectorType(word, 8), ir.Undefined)
+        for lane in range(8):
+            words = builder.insert_element(words, builder.add(seed, word(lane)), ir.IntType(32)(lane))
         fixed = builder.bitcast(words, kind)
         vectors = [cgutils.alloca_once_value(builder, fixed) for _ in range(chains)]
         for number, vector in enumerate(vectors):
-            start = builder.add(words, ir.Constant(words.type, [number] * LANES))
+            start = builder.add(words, ir.Constant(words.type, [number] * 8))
             builder.store(builder.bitcast(start, kind), vector)
-        with cgutils.for_range(builder, steps, intp=_i64):
+        with cgutils.for_range(builder, steps, intp=word):
             for vector in vectors:
                 builder.store(step(builder, builder.load(vector), fixed), vector)
-        total = _i64(0)
+        total = word(0)
         for vector in vectors:
             lanes = builder.bitcast(builder.load(vector), words.type)
-            for lane in range(LANES):
-                total = builder.add(total, builder.extract_element(lanes, _i32(lane)))
+            for lane in range(8):
+                total = builder.add(total, builder.extract_element(lanes, ir.IntType(32)(lane)))
         return total
 
     return generate
+
+
+def _call(builder: Any, name: str, *vectors: Any) -> Any:
+    kind = vectors[0].type
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, [kind] * len(vectors)), name
+    )
+    return builder.call(function, vectors)
 
 
 @njit(parallel=True)
@@ -130,15 +140,15 @@ def _count_steps(chains: int, steps: int, workers: int, sums: Array) -> None:
     for worker in prange(workers):
         seed = HALVES + worker
         if chains == 2:
-            sums[worker * 16] = _repeat_count(2, steps, seed)
+            sums[worker * 16] = _count(2, steps, seed)
         elif chains == 6:
-            sums[worker * 16] = _repeat_count(6, steps, seed)
+            sums[worker * 16] = _count(6, steps, seed)
         elif chains == 12:
-            sums[worker * 16] = _repeat_count(12, steps, seed)
+            sums[worker * 16] = _count(12, steps, seed)
         elif chains == 20:
-            sums[worker * 16] = _repeat_count(20, steps, seed)
+            sums[worker * 16] = _count(20, steps, seed)
         else:
-            sums[worker * 16] = _repeat_count(28, steps, seed)
+            sums[worker * 16] = _count(28, steps, seed)
 
 
 @njit(parallel=True)
@@ -146,15 +156,15 @@ def _multiply_add_steps(chains: int, steps: int, workers: int, sums: Array) -> N
     for worker in prange(workers):
         seed = HALVES + worker
         if chains == 2:
-            sums[worker * 16] = _repeat_multiply_add(2, steps, seed)
+            sums[worker * 16] = _multiply_add(2, steps, seed)
         elif chains == 6:
-            sums[worker * 16] = _repeat_multiply_add(6, steps, seed)
+            sums[worker * 16] = _multiply_add(6, steps, seed)
         elif chains == 12:
-            sums[worker * 16] = _repeat_multiply_add(12, steps, seed)
+            sums[worker * 16] = _multiply_add(12, steps, seed)
         elif chains == 20:
-            sums[worker * 16] = _repeat_multiply_add(20, steps, seed)
+            sums[worker * 16] = _multiply_add(20, steps, seed)
         else:
-            sums[worker * 16] = _repeat_multiply_add(28, steps, seed)
+            sums[worker * 16] = _multiply_add(28, steps, seed)
 
 
 def copier(source: Array) -> Callable[[], None]:
