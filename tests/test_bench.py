@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import needs_gpu_or_compiler
+from conftest import needs_gpu_or_compiler, optional
 
 import fastconv
-from fastconv.bench import binary, ceilings, gpu, peers, processes, report, run
+from fastconv.bench import binary, ceilings, gpu, peers, processes, report, run, trunk
 from fastconv.bench.facts import others, steadiness
 from fastconv.bench.model import (
     Comparison,
@@ -135,7 +135,38 @@ def test_without_any_of_the_peers_no_row_fails(monkeypatch):
         binary.FLOAT,
         "OpenCV filter2D",
         "torch unfold",
+        *trunk.PEERS,
     }
+    assert "needs PyTorch" in next(line.note for line in lines if line.section == trunk.SECTION)
+
+
+def test_the_trunk_has_the_convolutions_of_resnet_18():
+    assert [(c.inputs, c.outputs, c.stride) for c in trunk.convolutions(Settings())] == [
+        *[(64, 64, 1)] * 4,
+        *[(64, 128, 2), *[(128, 128, 1)] * 3],
+        *[(128, 256, 2), *[(256, 256, 1)] * 3],
+        *[(256, 512, 2), *[(512, 512, 1)] * 3],
+    ]
+
+
+def test_the_deployed_trunk_passes_packed_bits_from_layer_to_layer():
+    optional("torch")
+    _, deployed, _ = trunk.models(QUICK)
+    names = [type(module).__name__ for module in deployed]
+    assert names == ["Conv2d", "BatchNorm2d", "MaxPool2d", *["PackedConv2d"] * 4, "BatchNorm2d"]
+    assert [module.result for module in deployed[3:-1]] == ["signs", "signs", "signs", "numbers"]
+
+
+def test_a_deployed_trunk_that_is_not_the_trained_one_is_an_error(monkeypatch):
+    torch = optional("torch")
+    trained, deployed, real = trunk.models(QUICK)
+    monkeypatch.setattr(
+        trunk, "models", lambda settings: (trained, torch.nn.Sequential(*deployed[:-1]), real)
+    )
+    monkeypatch.setattr(trunk, "_compiled", lambda model, x: None)
+    (line,) = run.measure(run.select("deployed trunk 1"), QUICK, lambda name: None)
+    assert line.status == "failed"
+    assert f"fastconv and {trunk.TRAINED} disagree" in line.note
 
 
 def test_verdicts():

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from fastconv.bench import binary, filters, gpu, memory, processes, report
+from fastconv.bench import binary, filters, gpu, memory, processes, report, trunk
 from fastconv.bench.ceilings import relative_speed, widest_registers
 from fastconv.bench.facts import cpu_seconds, facts, others, steadiness
 from fastconv.bench.model import Line, MismatchError, Row, Settings, mean_line
@@ -24,7 +24,7 @@ ROWS_PER_CHECK = 20
 
 
 def all_rows() -> list[Row]:
-    return [*binary.rows(), *filters.rows(), *memory.rows(), *processes.rows()]
+    return [*binary.rows(), *filters.rows(), *memory.rows(), *trunk.rows(), *processes.rows()]
 
 
 def select(only: str | None, on_gpu: bool = False) -> list[Row]:

@@ -1,0 +1,147 @@
+"""Rows of a whole network: a binary trunk of ResNet-18's shape, deployed, beside the float one in PyTorch.
+
+A float stem (7×7 convolution with stride 2 of 3 to 64 channels, batch normalization, 3×3 max-pooling with
+stride 2), then ResNet-18's sixteen 3×3 convolutions, one after another, each with a batch normalization. The
+shortcuts and their 1×1 convolutions are left out, and so are the average and the linear layer at the end.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv._dispatch import Array
+from fastconv.bench import peers
+from fastconv.bench.model import Comparison, Line, Rival, Row, Settings, Target, compare
+
+BATCHES = (1, 8)
+SECTION = "Deployed trunk of ResNet-18's shape"
+LAST, FIRST = "PyTorch float32, channels last", "PyTorch float32, contiguous"
+COMPILED, TRAINED = "PyTorch float32, torch.compile", "the binary trunk as trained, in floats"
+PEERS = {LAST: Target(8), FIRST: Target(8), COMPILED: None, TRAINED: None}
+
+
+class Convolution(NamedTuple):
+    inputs: int
+    outputs: int
+    stride: int
+
+
+def rows() -> list[Row]:
+    return [Row(SECTION, f"deployed trunk {batch}×3×224²", partial(_measured, batch)) for batch in BATCHES]
+
+
+def _measured(batch: int, settings: Settings, row: Row) -> list[Line]:
+    if peers.torch() is None:
+        reason = "a deployed model needs PyTorch"
+        return [Line(row.section, row.name, peer, "not installed", note=reason) for peer in PEERS]
+    return compare(row, comparison(batch, settings), settings)
+
+
+def comparison(batch: int, settings: Settings) -> Comparison:
+    """Images in, the numbers of the last batch normalization out.
+
+    The deployed trunk must give exactly what the trained one computes in floats. The float32 trunk has
+    other weights in the same places, and ReLU after each batch normalization: only its time is of interest.
+    """
+    trained, deployed, real = models(settings)
+    x = images(batch, settings)
+    runs = {
+        LAST: _call(real, x, channels_last=True),
+        FIRST: _call(_laid_out(real, channels_last=False), x, channels_last=False),
+        COMPILED: _compiled(real, x),
+        TRAINED: _call(trained, x, channels_last=True),
+    }
+    rivals = [
+        Rival(peer, runs[peer], target, read=np.asarray if peer == TRAINED else None)
+        for peer, target in PEERS.items()
+    ]
+    ours: Any = _call(deployed, x, channels_last=True)
+    return Comparison(ours, rivals)
+
+
+def convolutions(settings: Settings) -> list[Convolution]:
+    """Four of each width; the first of a width that is new has stride 2."""
+    widths = [settings.pick(64, 8) << stage for stage in range(4) for _ in range(settings.pick(4, 1))]
+    return [Convolution(i, o, 1 if i == o else 2) for i, o in pairwise([widths[0], *widths])]
+
+
+def images(batch: int, settings: Settings) -> Array:
+    side = settings.pick(224, 32)
+    return np.random.default_rng(batch).standard_normal((batch, 3, side, side), np.float32)
+
+
+@cache
+def models(settings: Settings) -> tuple[Any, Any, Any]:
+    """The binary trunk as trained and deployed, and the float32 one, in PyTorch's layout channels last."""
+    torch = peers.torch()
+    from fastconv.nn import BinaryConv2d, deploy  # which need PyTorch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        trained = _trunk(torch.nn, settings, BinaryConv2d, ())
+        real = _trunk(torch.nn, settings, partial(torch.nn.Conv2d, bias=False), (torch.nn.ReLU,))
+        for module in trained:
+            if isinstance(module, torch.nn.BatchNorm2d):
+                _pretend_training(torch.nn.init, module)
+    trained, real = (_laid_out(model.eval(), channels_last=True) for model in (trained, real))
+    return trained, deploy(trained)[0], real
+
+
+def _trunk(
+    nn: Any, settings: Settings, convolution: Callable[..., Any], activation: tuple[Callable[[], Any], ...]
+) -> Any:
+    layers = convolutions(settings)
+    first = layers[0].inputs
+    modules = [nn.Conv2d(3, first, 7, 2, 3, bias=False), nn.BatchNorm2d(first), *(a() for a in activation)]
+    modules.append(nn.MaxPool2d(3, 2, 1))
+    for inputs, outputs, stride in layers:
+        modules += [convolution(inputs, outputs, 3, stride, 1), nn.BatchNorm2d(outputs)]
+        modules += [a() for a in activation]
+    return nn.Sequential(*modules)
+
+
+def _pretend_training(init: Any, norm: Any) -> None:
+    """Numbers of either sign, so that thresholds differ from 0 and some comparisons point downwards."""
+    init.normal_(norm.weight, 0.5)
+    for numbers in (norm.bias, norm.running_mean):
+        init.normal_(numbers)
+
+
+def _laid_out(model: Any, *, channels_last: bool) -> Any:
+    """A copy of the model, its filters in that layout."""
+    return copy.deepcopy(model).to(memory_format=_layout(channels_last))
+
+
+def _layout(channels_last: bool) -> Any:
+    torch = peers.torch()
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _call(model: Any, x: Array, *, channels_last: bool) -> peers.Call | None:
+    def prepare(torch: Any) -> peers.Call:
+        image = torch.from_numpy(x).to(memory_format=_layout(channels_last))
+        return lambda: model(image).numpy()
+
+    return peers.torch_call(prepare)
+
+
+def _compiled(model: Any, x: Array) -> peers.Call | None:
+    """None where PyTorch finds no C++ compiler that works."""
+
+    def prepare(torch: Any) -> peers.Call:
+        image = torch.from_numpy(x).to(memory_format=_layout(channels_last=True))
+        call = partial(torch.compile(model, dynamic=False), image)
+        with torch.inference_mode():
+            call()
+        return call
+
+    try:
+        return peers.torch_call(prepare)
+    except peers.torch()._dynamo.exc.BackendCompilerFailed:
+        return None
