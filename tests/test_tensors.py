@@ -88,12 +88,20 @@ def test_a_tensor_that_requires_grad_is_sent_to_the_layers(torch):
     assert fastconv.xnor_conv2d(torch.ones(1, 3, 5, 5), weight.detach()).shape == (1, 2, 3, 3)
 
 
-def test_tensors_without_plain_memory_are_refused(torch):
-    for tensor in (torch.eye(4).to_sparse(), torch.ones(4, 4, device="meta")):
-        with pytest.raises(
-            TypeError, match=r"pack_signs: tensors must be strided and on the CPU or a CUDA device"
-        ):
-            fastconv.pack_signs(tensor)
+REFUSED = {
+    r"strided.*to_dense": lambda torch: torch.eye(4).to_sparse(),
+    r"on the CPU or a CUDA device, got meta": lambda torch: torch.ones(4, 4, device="meta"),
+    r"tensors of torch\.complex32 are not supported": lambda torch: torch.ones(4, 4, dtype=torch.complex32),
+    r"tensors of torch\.float8_e5m2 are not supported": lambda torch: torch.ones(4, 4).to(torch.float8_e5m2),
+    r"sequence of tensors.*torch\.stack": lambda torch: [torch.ones(4), torch.ones(4)],
+}
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
+@pytest.mark.parametrize("message", REFUSED)
+def test_tensors_that_cannot_be_lent_are_refused(torch, message):
+    with pytest.raises(TypeError, match=f"^pack_signs: .*{message}"):
+        fastconv.pack_signs(REFUSED[message](torch))
 
 
 def test_conjugate_views_are_resolved(torch):
@@ -102,6 +110,47 @@ def test_conjugate_views_are_resolved(torch):
     np.testing.assert_array_equal(
         fastconv.correlate2d(x, torch.ones(2, 2, dtype=torch.float64)).numpy(), expected
     )
+
+
+@pytest.mark.parametrize("view", ["conj", "neg"])
+def test_out_may_be_a_conjugate_or_negative_view(torch, view):
+    x = torch.complex(torch.eye(4), torch.ones(4, 4))
+    x, w = (x, x[:2, :2]) if view == "conj" else (x.real, x.imag[:2, :2].contiguous())
+    place = torch.zeros(5, 5, dtype=torch.complex64).conj()
+    out = place if view == "conj" else place.imag
+    expected = fastconv.correlate2d(x, w)
+    assert fastconv.correlate2d(x, w, out=out) is out
+    assert torch.equal(out.resolve_conj().resolve_neg(), expected)
+
+
+@pytest.mark.parametrize("dtype", ["f4", np.float32, "torch"])
+def test_the_dtype_asked_for_decides(torch, dtype):
+    x, w = bfloat16(torch, 0, (5, 5)), bfloat16(torch, 1, (3, 3))
+    dtype = torch.float32 if dtype == "torch" else dtype
+    out = torch.zeros(7, 7)
+    assert fastconv.correlate2d(x, w, dtype=dtype, out=out).dtype == torch.float32
+    assert torch.equal(fastconv.correlate2d(x, w, dtype=dtype), out)
+
+
+@pytest.mark.parametrize("integers", ["int8", "int32", "int64"])
+def test_bfloat16_beside_integers_gives_bfloat16(torch, integers):
+    x, w = bfloat16(torch, 0, (5, 5)), torch.ones(3, 3, dtype=getattr(torch, integers))
+    out = torch.zeros(7, 7, dtype=torch.bfloat16)
+    assert fastconv.correlate2d(x, w, out=out) is out
+    assert torch.equal(fastconv.correlate2d(x, w), out)
+
+
+def test_bfloat16_out_for_other_results_is_refused_unwritten(torch):
+    x, w = torch.randn(1, 4, 5, 5), torch.randn(3, 4, 3, 3)
+    calls = [
+        lambda out: fastconv.conv2d(x, w, out=out),
+        lambda out: fastconv.xnor_conv2d(x.to(torch.bfloat16), w, scale="alpha", out=out),
+    ]
+    for call in calls:
+        out = torch.full((1, 3, 3, 3), 77, dtype=torch.bfloat16)
+        with pytest.raises(TypeError, match="out must have dtype that of the result"):
+            call(out)
+        assert (out == 77).all()
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])

@@ -21,15 +21,20 @@ PACKED = (PackedSigns, PackedFilters, Threshold)
 OF_THE_INPUTS_TYPE = ("fastconv.correlation", "fastconv.patches")
 """Modules whose results have the dtype of their inputs, bfloat16 included."""
 
+REFUSED = "complex32", "float8", "bits", "quint", "qint"
+"""How the names of dtypes begin that neither NumPy nor CuPy has, besides bfloat16."""
+
 
 def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
-    """Those of ``values`` that are tensors, and those that packed values hold."""
+    """Those of ``values`` that are tensors, and those that packed values and sequences hold."""
     found = []
     for value in values:
         if isinstance(value, torch.Tensor):
             found.append(value)
         elif isinstance(value, PACKED):
             found += tensors_in(getattr(value, f.name) for f in fields(value) if f.init)
+        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor):
+            found += tensors_in(value)
     return found
 
 
@@ -41,24 +46,19 @@ def call(
 ) -> Any:
     """``operation`` on the arrays that share the tensors' memory; its results as tensors."""
     name = operation.__qualname__
-    for tensor in tensors:
-        _check(name, tensor)
-    devices = sorted({str(tensor.device) for tensor in tensors})
-    if len(devices) > 1:
-        raise TypeError(f"{name}: all tensors of one call must be on one device, got {' and '.join(devices)}")
-    backend_of(name, *_arrays_in((*args, *options.values())))
-    out = options.get("out")
+    _check(name, tensors, (*args, *options.values()))
     narrow = _is_bfloat16(operation, args, options)
-    later = out if narrow and isinstance(out, torch.Tensor) else None
-    lent = {key: _lent(value) for key, value in options.items() if later is None or key != "out"}
+    out = options.get("out")
     with _placed(tensors[0].device):
+        place = _place_for(name, out, narrow, tensors) if isinstance(out, torch.Tensor) else out
+        lent = {key: _lent(place if key == "out" else value) for key, value in options.items()}
         result = operation(*map(_lent, args), **lent)
-    if later is not None:
-        return _rounded_into(name, later, result)
-    if isinstance(out, torch.Tensor):
-        return PackedSigns(out, result.length) if isinstance(result, PackedSigns) else out
-    given_back = _given_back(result)
-    return given_back.to(torch.bfloat16) if narrow and given_back.dtype == torch.float32 else given_back
+        if not isinstance(out, torch.Tensor):
+            given_back = _given_back(result)
+            return given_back.to(torch.bfloat16) if narrow else given_back
+        if place is not out:
+            out.copy_(place)
+    return PackedSigns(out, result.length) if isinstance(result, PackedSigns) else out
 
 
 def to_array(tensor: torch.Tensor) -> Array:
@@ -80,17 +80,26 @@ def to_tensor(array: Array) -> torch.Tensor:
     return torch.from_dlpack(array)
 
 
-def _check(name: str, tensor: torch.Tensor) -> None:
-    if tensor.requires_grad:
-        raise TypeError(
-            f"{name}: no gradient flows through it, and a tensor that requires one was given; "
-            "train with the layers of fastconv.nn, or pass x.detach()"
-        )
-    if tensor.layout != torch.strided or tensor.device.type not in ("cpu", "cuda"):
-        raise TypeError(
-            f"{name}: tensors must be strided and on the CPU or a CUDA device, got layout {tensor.layout} on "
-            f"{tensor.device}; convert with x.to_dense() or x.cpu()"
-        )
+def _check(name: str, tensors: list[torch.Tensor], values: tuple[Any, ...]) -> None:
+    """Refuse what cannot be lent, and tensors of two devices or beside other arrays."""
+    if any(isinstance(value, (list, tuple)) and tensors_in(value) for value in values):
+        raise TypeError(f"{name}: got a sequence of tensors; pass one tensor, torch.stack of them")
+    for tensor in tensors:
+        if tensor.requires_grad:
+            raise TypeError(
+                f"{name}: no gradient flows through it, and a tensor that requires one was given; "
+                "train with the layers of fastconv.nn, or pass x.detach()"
+            )
+        if tensor.layout != torch.strided:
+            raise TypeError(f"{name}: tensors must be strided, got {tensor.layout}; pass x.to_dense()")
+        if tensor.device.type not in ("cpu", "cuda"):
+            raise TypeError(f"{name}: tensors must be on the CPU or a CUDA device, got {tensor.device}")
+        if str(tensor.dtype).removeprefix("torch.").startswith(REFUSED):
+            raise TypeError(f"{name}: tensors of {tensor.dtype} are not supported; convert with x.to(dtype)")
+    devices = sorted({str(tensor.device) for tensor in tensors})
+    if len(devices) > 1:
+        raise TypeError(f"{name}: all tensors of one call must be on one device, got {' and '.join(devices)}")
+    backend_of(name, *_arrays_in(values))
 
 
 def _arrays_in(values: Iterable[Any]) -> list[Any]:
@@ -106,14 +115,33 @@ def _arrays_in(values: Iterable[Any]) -> list[Any]:
 
 def _is_bfloat16(operation: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
     """Whether the result is to be bfloat16: the type asked for, or that of all floating inputs."""
-    for value in (*args, *options.values()):
-        if isinstance(value, torch.dtype):
-            return bool(value == torch.bfloat16)
+    asked = [options["dtype"]] if options.get("dtype") is not None else []
+    asked += [value for value in args if isinstance(value, torch.dtype)]
+    if asked:
+        return asked[0] is torch.bfloat16
     if operation.__module__ not in OF_THE_INPUTS_TYPE:
         return False
     inputs = tensors_in((*args, *(value for key, value in options.items() if key != "out")))
     kinds = {t.dtype for t in inputs if t.dtype.is_floating_point or t.dtype.is_complex}
     return kinds == {torch.bfloat16}
+
+
+def _place_for(name: str, out: torch.Tensor, narrow: bool, tensors: list[torch.Tensor]) -> torch.Tensor:
+    """``out``, or a tensor of its shape where kernels cannot write into its memory what it is to hold."""
+    if narrow != (out.dtype == torch.bfloat16):
+        needed = "bfloat16" if narrow else "that of the result, which is not bfloat16"
+        raise TypeError(f"{name}: out must have dtype {needed}, got {out.dtype}")
+    if narrow:
+        integers = [t.dtype for t in tensors if not t.dtype.is_floating_point]
+        wide = np.result_type(np.float32, *map(_dtype, integers))
+        return torch.empty(out.shape, dtype=getattr(torch, wide.name), device=out.device)
+    if out.is_conj() or out.is_neg():
+        return torch.empty(out.shape, dtype=out.dtype, device=out.device)
+    return out
+
+
+def _dtype(value: torch.dtype) -> np.dtype[Any]:
+    return np.dtype(str(torch.float32 if value == torch.bfloat16 else value).removeprefix("torch."))
 
 
 def _lent(value: Any) -> Any:
@@ -127,9 +155,7 @@ def _lent(value: Any) -> Any:
         )
     if isinstance(value, Threshold):
         return Threshold(_lent(value.tau), _lent(value.flip))
-    if isinstance(value, torch.dtype):
-        return np.dtype(str(torch.float32 if value == torch.bfloat16 else value).removeprefix("torch."))
-    return value
+    return _dtype(value) if isinstance(value, torch.dtype) else value
 
 
 def _given_back(value: Any) -> Any:
@@ -142,15 +168,6 @@ def _given_back(value: Any) -> Any:
     if isinstance(value, Threshold):
         return Threshold(_given_back(value.tau), _given_back(value.flip))
     return to_tensor(value)
-
-
-def _rounded_into(name: str, out: torch.Tensor, result: Array) -> torch.Tensor:
-    """``out`` holding ``result``, if it is as it would have had to be."""
-    if out.dtype != torch.bfloat16:
-        raise TypeError(f"{name}: out must have dtype bfloat16, got {out.dtype}")
-    if out.shape != result.shape:
-        raise ValueError(f"{name}: out must have shape {result.shape}, got {tuple(out.shape)}")
-    return out.copy_(_given_back(result))
 
 
 @contextmanager
