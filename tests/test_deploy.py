@@ -307,6 +307,18 @@ def test_a_module_with_a_hook_is_called():
     assert len(calls) == 2
 
 
+@torch.inference_mode()
+def test_a_state_loaded_in_inference_mode_is_noticed():
+    first, second = (nn.Sequential(BinaryLinear(70, 9), Sign(), BinaryLinear(9, 5)) for _ in range(2))
+    x = torch.randn(20, 70)
+    (deployed, _), (other, _) = deploy(first, x), deploy(second, x)
+    assert not any(tensor.is_inference() for tensor in deployed.state_dict().values())
+    assert torch.equal(deployed(x), first(x))
+    deployed.load_state_dict(other.state_dict())
+    assert torch.equal(deployed(x), second(x))
+    assert not torch.equal(first(x), second(x))
+
+
 def test_compilers_take_a_deployed_model():
     model = filled(
         nn.Sequential(

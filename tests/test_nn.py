@@ -481,6 +481,22 @@ def test_filters_changed_in_place_are_noticed():
     assert not torch.equal(before, after)
 
 
+def test_filters_of_inference_mode_changed_in_place_are_noticed():
+    x = tensor(0, (2, 70))
+    with torch.inference_mode():
+        words, others = (operators.pack_signs(tensor(seed, (5, 1, 1, 70)), 3) for seed in (1, 2))
+        alphas = torch.ones(5), torch.full((5,), 2.0)
+        expected = [operators.xnor_linear(x, words, 70), operators.xnor_linear(x, others, 70)]
+        words.copy_(others)
+        assert torch.equal(operators.xnor_linear(x, words, 70), expected[1])
+    kept, alpha = operators.pack_signs(tensor(1, (5, 1, 1, 70)), 3), alphas[0]
+    one = operators.xnor_linear(x, kept, 70, alpha, True)
+    with torch.inference_mode():
+        alpha.copy_(alphas[1])
+    assert torch.equal(operators.xnor_linear(x, kept, 70, alpha, True), 2 * one)
+    assert not torch.equal(*expected)
+
+
 def test_scales_that_come_and_go_are_noticed():
     x, words = tensor(0, (2, 70)), operators.pack_signs(tensor(1, (5, 1, 1, 70)), 3)
     for dtype in (torch.float32, torch.float64):

@@ -60,6 +60,11 @@ def test_a_model_comes_back_as_it_was(deployed, file):
     assert torch.equal(load(file)(x), deployed(x))
 
 
+def test_what_is_loaded_in_inference_mode_counts_its_changes(file):
+    with torch.inference_mode():
+        assert not any(tensor.is_inference() for tensor in load(file).state_dict().values())
+
+
 def test_nothing_is_pickled(file):
     header, content = parts(file)[1], file.read_bytes()
     assert set(header) == {"format", "layers"}

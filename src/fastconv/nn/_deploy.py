@@ -61,9 +61,10 @@ def deploy(model: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, 
                 f"deploy: binary layers must be in float32, got {module.weight.dtype} in "
                 f"{name or 'the model'}; use model.float()"
             )
-    trained = copy.deepcopy(model).eval().requires_grad_(False)
     rows: list[Row] = []
-    with torch.no_grad():
+    # tensors of inference mode count no changes, without which kernels keep no layout of the words
+    with torch.inference_mode(False), torch.no_grad():
+        trained = copy.deepcopy(model).eval().requires_grad_(False)
         deployed = _deployed("", copy.deepcopy(trained), rows, {}).eval()
         deviation = None if example is None else _largest(trained(example) - deployed(example))
     return deployed, Report(tuple(rows), deviation)

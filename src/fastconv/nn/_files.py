@@ -85,6 +85,11 @@ def load(path: Path) -> nn.Sequential:
         If it is truncated or no file of :func:`save`, if tensors are missing, too many or of a wrong shape or
         type, or if bits beyond the last sign of a word are not 0.
     """
+    with torch.inference_mode(False):  # whose tensors count changes, as deploy's do
+        return _loaded(path)
+
+
+def _loaded(path: Path) -> nn.Sequential:
     metadata, tensors = _read(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"load: {path} must be of format {FORMAT!r}, got {metadata.get('format')!r}")
