@@ -114,7 +114,7 @@ def output(layers, channels):
     """What ``layers`` make of an image of the size that is tested; None if it is too small for them."""
     try:
         return nn.Sequential(*layers).eval()(torch.zeros(2, channels, 7, 9))
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # of PyTorch's layers, and of ours
         return None
 
 
