@@ -114,7 +114,7 @@ def output(layers, channels):
     """What ``layers`` make of an image of the size that is tested; None if it is too small for them."""
     try:
         return nn.Sequential(*layers).eval()(torch.zeros(2, channels, 7, 9))
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # of PyTorch's layers, and of ours
         return None
 
 
@@ -258,7 +258,7 @@ def test_binary_layers_of_other_modules_are_replaced_one_by_one():
     x = torch.randn(2, 3, 9, 9)
     assert torch.equal(deployed(x), model(x))
     assert deployed[1] is deployed[2]
-    assert [type(m) for m in deployed[1].body] == [PackedConv2d, PackedConv2d]
+    assert [type(m) for m in deployed[1].body] == [PackedConv2d, nn.BatchNorm2d, PackedConv2d]
     assert type(deployed[1].shortcut) is PackedConv2d
     assert [row.name for row in report.rows] == [
         "0",
@@ -271,6 +271,63 @@ def test_binary_layers_of_other_modules_are_replaced_one_by_one():
     ]
     lone, _ = deploy(model[-1])
     assert torch.equal(lone(x.repeat(1, 2, 1, 1)), model[-1](x.repeat(1, 2, 1, 1)))
+
+
+class Slicing(nn.Module):
+    """A module that does with its chains what only it knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            BinaryConv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), Sign(),
+            nn.Sequential(BinaryConv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()),
+            BinaryConv2d(6, 6, 1),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return self.body[:2](x) + self.body[3][0](x) + self.body[-1](x) * len(self.body)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_chains_inside_other_modules_keep_their_indices(nested):
+    model = filled(Slicing(), 0)
+    if nested:
+        model = nn.Sequential(BinaryConv2d(6, 6, 3), nn.BatchNorm2d(6), Sign(), nn.Sequential(model)).eval()
+    x = torch.randn(2, 6, 9, 9)
+    deployed, _ = deploy(model, x)
+    assert torch.equal(deployed(x), model(x))
+    inner = deployed[-1] if nested else deployed
+    assert [type(m) for m in inner.body] == [
+        PackedConv2d, nn.BatchNorm2d, Sign, nn.Sequential, PackedConv2d,
+    ]  # fmt: skip
+    assert [type(m) for m in inner.body[3]] == [PackedConv2d, nn.BatchNorm2d, nn.ReLU]
+
+
+class Results(nn.Module):
+    """A model that gives what ``make`` makes of numbers."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.layer = BinaryLinear(6, 7, activation_bits=2)
+        self.make = make
+
+    def forward(self, x):
+        return self.make(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda y: (y.new_zeros(2), y),
+        lambda y: {"all": [torch.arange(3), y, y.isnan()], "half": y[:0].half(), "label": "none"},
+    ],
+)
+def test_models_that_give_several_tensors_are_compared(make):
+    torch.manual_seed(0)
+    model, x = Results(make).eval(), torch.randn(2, 6)
+    deployed, report = deploy(model, x)
+    difference = (model.layer(x) - deployed.layer(x)).abs().max()
+    assert report.deviation == difference.item() < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -307,6 +364,18 @@ def test_a_module_with_a_hook_is_called():
     assert len(calls) == 2
 
 
+@torch.inference_mode()
+def test_a_state_loaded_in_inference_mode_is_noticed():
+    first, second = (nn.Sequential(BinaryLinear(70, 9), Sign(), BinaryLinear(9, 5)) for _ in range(2))
+    x = torch.randn(20, 70)
+    (deployed, _), (other, _) = deploy(first, x), deploy(second, x)
+    assert not any(tensor.is_inference() for tensor in deployed.state_dict().values())
+    assert torch.equal(deployed(x), first(x))
+    deployed.load_state_dict(other.state_dict())
+    assert torch.equal(deployed(x), second(x))
+    assert not torch.equal(first(x), second(x))
+
+
 def test_compilers_take_a_deployed_model():
     model = filled(
         nn.Sequential(
@@ -326,6 +395,8 @@ def test_compilers_take_a_deployed_model():
 def test_what_cannot_be_deployed_is_refused():
     with pytest.raises(TypeError, match="got function"):
         deploy(lambda x: x)
+    with pytest.raises(TypeError, match="must give a tensor, or tuples, lists or dicts of them, got str"):
+        deploy(Results(str), torch.randn(2, 6))
     with pytest.raises(TypeError, match=r"float32, got torch.float16 in 1; use model.float\(\)"):
         deploy(nn.Sequential(nn.ReLU(), BinaryConv2d(5, 6, 3)).half())
     model = nn.Sequential(BinaryLinear(6, 7), nn.BatchNorm1d(7), BinaryLinear(7, 8))

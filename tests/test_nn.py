@@ -371,6 +371,31 @@ def test_inputs_that_do_not_fit_are_refused(shape):
                 form(torch.zeros(shape))
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BinaryConv2d(3, 4, 3),
+        nn.BinaryConv2d(3, 4, 2, dilation=2, scale="xnor"),
+        nn.BinaryConv2d(3, 4, 2, dilation=2, activation_bits=2),
+        nn.BinaryMaxPool2d(3),
+    ],
+    ids=str,
+)
+def test_images_smaller_than_the_window_are_refused(layer):
+    for form in (layer, layer.binary_forward):
+        assert form(torch.ones(3, 3, 3)).shape[1:] == (1, 1)
+        for shape in ((2, 3, 2, 9), (3, 9, 2), (1, 3, 0, 5)):
+            with pytest.raises(ValueError, match=rf"{type(layer).__name__}: kernel_size .* does not fit"):
+                form(torch.ones(shape))
+
+
+@pytest.mark.parametrize("clip", ["a", None, (1,), 1j])
+def test_a_clip_that_is_no_number_is_named(clip):
+    for make in (nn.Sign, lambda clip: nn.BinaryLinear(3, 4, clip=clip)):
+        with pytest.raises(TypeError, match=r"(Sign|BinaryLinear): clip must be a number, got"):
+            make(clip)
+
+
 # Operators
 
 
@@ -479,6 +504,22 @@ def test_filters_changed_in_place_are_noticed():
     fresh = operators.xnor_linear(x, words.clone(), 70)
     assert torch.equal(after, fresh)
     assert not torch.equal(before, after)
+
+
+def test_filters_of_inference_mode_changed_in_place_are_noticed():
+    x = tensor(0, (2, 70))
+    with torch.inference_mode():
+        words, others = (operators.pack_signs(tensor(seed, (5, 1, 1, 70)), 3) for seed in (1, 2))
+        alphas = torch.ones(5), torch.full((5,), 2.0)
+        expected = [operators.xnor_linear(x, words, 70), operators.xnor_linear(x, others, 70)]
+        words.copy_(others)
+        assert torch.equal(operators.xnor_linear(x, words, 70), expected[1])
+    kept, alpha = operators.pack_signs(tensor(1, (5, 1, 1, 70)), 3), alphas[0]
+    one = operators.xnor_linear(x, kept, 70, alpha, True)
+    with torch.inference_mode():
+        alpha.copy_(alphas[1])
+    assert torch.equal(operators.xnor_linear(x, kept, 70, alpha, True), 2 * one)
+    assert not torch.equal(*expected)
 
 
 def test_scales_that_come_and_go_are_noticed():

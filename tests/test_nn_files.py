@@ -60,6 +60,11 @@ def test_a_model_comes_back_as_it_was(deployed, file):
     assert torch.equal(load(file)(x), deployed(x))
 
 
+def test_what_is_loaded_in_inference_mode_counts_its_changes(file):
+    with torch.inference_mode():
+        assert not any(tensor.is_inference() for tensor in load(file).state_dict().values())
+
+
 def test_nothing_is_pickled(file):
     header, content = parts(file)[1], file.read_bytes()
     assert set(header) == {"format", "layers"}
@@ -80,7 +85,7 @@ def test_dirty_tails_are_refused(file):
         row = tensors[name].clone()
         row.view(torch.int64).reshape(-1)[-1] |= 1 << 62
         rewritten(file, **{name.replace(".", "__"): row})
-        with pytest.raises(ValueError, match=rf"{name} in .*bits beyond length \d+ must be 0"):
+        with pytest.raises(ValueError, match=rf"load: .*: {name}: .*bits beyond length \d+ must be 0"):
             load(file)
         rewritten(file, **{name.replace(".", "__"): tensors[name]})
 
@@ -88,9 +93,9 @@ def test_dirty_tails_are_refused(file):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"5__words0": torch.zeros(70, 3, 3, 2, dtype=torch.uint64)}, r"5.words0 in .* must have shape"),
+        ({"5__words0": torch.zeros(70, 3, 3, 2, dtype=torch.uint64)}, r"load: .*: 5.words0 must have shape"),
         ({"5__words0": torch.zeros(70, 3, 3, 1, dtype=torch.int64)}, "dtype torch.uint64, got .*torch.int64"),
-        ({"5__tau": torch.zeros(71, dtype=torch.int32)}, r"5.tau .* must have shape \(70,\)"),
+        ({"5__tau": torch.zeros(71, dtype=torch.int32)}, r"5.tau must have shape \(70,\)"),
         ({"5__tau": None}, r"no tensors \['5.tau'\]"),
         ({"more": torch.zeros(2)}, r"has \['more'\], which no layer wants"),
         ({"form": "fastconv.nn 99"}, "must be of format"),
@@ -122,4 +127,50 @@ def test_what_a_file_cannot_hold_is_refused(tmp_path):
         save(Own(), tmp_path / "model")
     with pytest.raises(TypeError, match="got a layer of type Own"):
         save(nn.Sequential(Own()), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda module, taken, given: given + 1)
+    return layer
+
+
+def overridden(layer):
+    layer.forward = torch.relu
+    return layer
+
+
+def resized(layer):
+    layer.weight = nn.Parameter(layer.weight[:2])
+    return layer
+
+
+def extended(layer):
+    layer.more = nn.Parameter(torch.zeros(2))
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (nn.Linear(3, 4).double(), "0.weight must have shape .* torch.float32, got .* torch.float64"),
+        (resized(nn.Linear(3, 4)), r"0.weight must have shape \(4, 3\) .* got \(2, 3\)"),
+        (nn.utils.spectral_norm(nn.Linear(3, 4)), "0 has hooks"),
+        (hooked(nn.ReLU()), "0 has hooks"),
+        (overridden(nn.ReLU()), "0 has hooks or a forward of its own"),
+        (extended(nn.Linear(3, 4)), r"save: deployed .* has \['0.more'\], which no layer wants"),
+    ],
+)
+def test_what_would_not_come_back_as_it_is_is_refused(layer, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        save(nn.Sequential(layer), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_parametrized_layers_and_hooks_of_the_chain_are_refused(tmp_path):
+    parametrized = nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4))
+    with pytest.raises(TypeError, match="got a layer of type ParametrizedLinear"):
+        save(nn.Sequential(parametrized), tmp_path / "model")
+    with pytest.raises(ValueError, match="save: deployed has hooks"):
+        save(hooked(nn.Sequential(nn.ReLU())), tmp_path / "model")
     assert not list(tmp_path.iterdir())

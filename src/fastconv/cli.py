@@ -24,7 +24,10 @@ TELLING_FEATURES = (
     *("neon", "dotprod", "sve", "sve2"),
 )
 
-PACKAGES = ("fastconv", "numpy", "numba", "llvmlite", "scipy", "tbb", "cupy", "torch", "dask")
+PACKAGES = (
+    "fastconv", "numpy", "numba", "llvmlite", "scipy", "tbb", "cupy", "torch", "safetensors", "dask",
+    "array-api-compat",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

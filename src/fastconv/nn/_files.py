@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastconv.nn._fold import is_plain
 from fastconv.nn.packed_layers import (
     PackedConv2d,
     PackedFlatten,
@@ -53,6 +54,9 @@ def save(deployed: nn.Module, path: Path) -> None:
     ------
     TypeError
         If it is not a Sequential, or has a layer that a file cannot name.
+    ValueError
+        If :func:`load` would not give the same model: if there are hooks, or a layer with tensors of another
+        shape or dtype than its constructor makes, float64 among them. Nothing is written then.
     """
     from safetensors.torch import save_file
 
@@ -60,9 +64,12 @@ def save(deployed: nn.Module, path: Path) -> None:
         raise TypeError(
             f"save: deployed must be a Sequential, as deploy makes of a chain, got {type(deployed).__name__}"
         )
-    layers = [[type(layer).__name__, _arguments(layer)] for layer in deployed]
+    for name, module in (("deployed", deployed), *deployed.named_children()):
+        _check_call(name, module)
+    layers = json.dumps([[type(layer).__name__, _arguments(layer)] for layer in deployed])
     tensors = {name: tensor.contiguous().clone() for name, tensor in deployed.state_dict().items()}
-    save_file(tensors, path, metadata={"format": FORMAT, "layers": json.dumps(layers)})
+    _check_shapes("save: deployed", _twin("save: deployed", layers), tensors)
+    save_file(tensors, path, metadata={"format": FORMAT, "layers": layers})
 
 
 def load(path: Path) -> nn.Sequential:
@@ -85,16 +92,29 @@ def load(path: Path) -> nn.Sequential:
         If it is truncated or no file of :func:`save`, if tensors are missing, too many or of a wrong shape or
         type, or if bits beyond the last sign of a word are not 0.
     """
+    with torch.inference_mode(False):  # whose tensors count changes, as deploy's do
+        return _loaded(path)
+
+
+def _loaded(path: Path) -> nn.Sequential:
     metadata, tensors = _read(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"load: {path} must be of format {FORMAT!r}, got {metadata.get('format')!r}")
-    with torch.device("meta"):
-        model = nn.Sequential(*_layers(path, metadata.get("layers", "")))
-    _check_shapes(path, model.state_dict(), tensors)
+    file = f"load: {path}"
+    model = _twin(file, metadata.get("layers", ""))
+    _check_shapes(file, model, tensors)
     model.load_state_dict(tensors, assign=True)
     for name, layer in model.named_children():
-        _check_tails(path, name, layer)
+        _check_tails(file, name, layer)
     return model.eval().requires_grad_(False)
+
+
+def _check_call(name: str, module: nn.Module) -> None:
+    """Refuse what changes a module's call, and no file can hold."""
+    if not is_plain(module) or "forward" in vars(module):
+        raise ValueError(
+            f"save: {name} has hooks or a forward of its own, which a file cannot hold; remove them first"
+        )
 
 
 def _arguments(layer: nn.Module) -> dict[str, Any]:
@@ -123,11 +143,14 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ValueError(f"load: {path} is no complete file of safetensors: {error}") from error
 
 
-def _layers(path: Path, described: str) -> list[nn.Module]:
+def _twin(where: str, described: str) -> nn.Sequential:
+    """The model that a file describes, without numbers."""
     try:
-        return [KNOWN[kind](**_tuples(arguments)) for kind, arguments in json.loads(described)]
+        with torch.device("meta"):
+            layers = [KNOWN[kind](**_tuples(arguments)) for kind, arguments in json.loads(described)]
     except Exception as error:  # whatever a constructor says to arguments that make no sense
-        raise ValueError(f"load: {path} does not describe layers: {error!r}") from error
+        raise ValueError(f"{where} does not describe layers: {error!r}") from error
+    return nn.Sequential(*layers)
 
 
 def _tuples(value: Any) -> Any:
@@ -137,23 +160,24 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _check_shapes(path: Path, expected: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+def _check_shapes(where: str, twin: nn.Sequential, tensors: dict[str, Tensor]) -> None:
+    expected = twin.state_dict()
     missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unknown:
-        raise ValueError(f"load: {path} has no tensors {missing}, and has {unknown}, which no layer wants")
+        raise ValueError(f"{where} has no tensors {missing}, and has {unknown}, which no layer wants")
     for name, tensor in tensors.items():
         wanted = expected[name]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             raise ValueError(
-                f"load: {name} in {path} must have shape {tuple(wanted.shape)} and dtype {wanted.dtype}, "
+                f"{where}: {name} must have shape {tuple(wanted.shape)} and dtype {wanted.dtype}, "
                 f"got {tuple(tensor.shape)} and {tensor.dtype}"
             )
 
 
-def _check_tails(path: Path, name: str, layer: nn.Module) -> None:
+def _check_tails(where: str, name: str, layer: nn.Module) -> None:
     """Refuse words whose bits beyond the last sign are not 0: counts would be wrong."""
     for part, length in layer.signs_of_words() if isinstance(layer, (PackedLayer, PackedMaxPool2d)) else ():
         try:
             PackedSigns(getattr(layer, part).numpy(), length, check=True)
         except ValueError as error:
-            raise ValueError(f"load: {name}.{part} in {path}: {error}") from error
+            raise ValueError(f"{where}: {name}.{part}: {error}") from error

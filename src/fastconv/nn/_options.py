@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from fastconv._arguments import Pair, choice, integer, window
@@ -26,12 +28,24 @@ def sides_of(layer: str, padding: Any, kernel: Pair, dilation: Pair) -> list[int
     return [top, bottom, left, right]
 
 
-def sides_around(sides: list[int], size: Any, kernel: Pair, stride: Pair, dilation: Pair) -> list[int]:
-    """[top, bottom, left, right] for an image of ``size``."""
-    if sides:
-        return sides
+def sides_around(
+    layer: str, sides: list[int], size: Sequence[int], kernel: Pair, stride: Pair, dilation: Pair
+) -> list[int]:
+    """[top, bottom, left, right] for an image of ``size``, which the window must fit into with them."""
+    extents = reach(kernel, dilation)
+    found = sides or _same(size, stride, extents)
+    added = found[0] + found[1], found[2] + found[3]
+    if any(n + more < extent for n, more, extent in zip(size, added, extents, strict=True)):
+        raise ValueError(
+            f"{layer}: kernel_size {kernel} with dilation {dilation} does not fit into an image of size "
+            f"{tuple(size)} with padding {found} (top, bottom, left, right)"
+        )
+    return found
+
+
+def _same(size: Sequence[int], stride: Pair, extents: Pair) -> list[int]:
     found = []
-    for n, step, extent in zip(size, stride, reach(kernel, dilation), strict=True):
+    for n, step, extent in zip(size, stride, extents, strict=True):
         added = max((-(-n // step) - 1) * step + extent - n, 0)
         found += [added // 2, added - added // 2]
     return found
@@ -48,9 +62,12 @@ def check_scale(layer: str, scale: Any, activation_bits: int) -> None:
 
 
 def check_clip(layer: str, clip: Any) -> float:
-    if not clip > 0:
+    if not isinstance(clip, Real):
+        raise TypeError(f"{layer}: clip must be a number, got {clip!r}")
+    number = float(clip)
+    if not number > 0:
         raise ValueError(f"{layer}: clip must be positive, got {clip!r}")
-    return float(clip)
+    return number
 
 
 def check_groups(layer: str, groups: Any, in_channels: int, out_channels: int) -> int:

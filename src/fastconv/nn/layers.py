@@ -47,7 +47,8 @@ class BinaryConv2d(BinaryLayer):
     Raises
     ------
     ValueError
-        For options that do not fit together, or an input of another number of channels.
+        For options that do not fit together, an input of another number of channels, or an image that is
+        smaller than the window.
 
     Notes
     -----
@@ -113,7 +114,9 @@ class BinaryConv2d(BinaryLayer):
                 f"BinaryConv2d: x must be floats of shape (N, {self.in_channels}, H, W) or "
                 f"({self.in_channels}, H, W), got {x.dtype} of shape {tuple(x.shape)}"
             )
-        return x if x.ndim == 4 else x[None]
+        images = x if x.ndim == 4 else x[None]
+        self._sides_around(images)  # where both forms refuse an image smaller than the window
+        return images
 
     def _like(self, y: Tensor, x: Tensor) -> Tensor:
         return (y if x.ndim == 4 else y[0]).to(x.dtype)
@@ -132,7 +135,9 @@ class BinaryConv2d(BinaryLayer):
         return self.stride, self.dilation, self.groups
 
     def _sides_around(self, x: Tensor) -> list[int]:
-        return sides_around(self.sides, x.shape[2:], self.kernel_size, self.stride, self.dilation)
+        return sides_around(
+            "BinaryConv2d", self.sides, x.shape[2:], self.kernel_size, self.stride, self.dilation
+        )
 
     def _binary_product(
         self, x: Tensor, words: Tensor, scale: Tensor | None, by_window: bool, bias: Tensor | None

@@ -76,17 +76,21 @@ class BinaryMaxPool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` of shape (N, C, H, W) or (C, H, W), pooled."""
-        sides = sides_around(self.sides, x.shape[-2:], self.kernel_size, self.stride, (1, 1))
-        return functional.max_pool2d(pad(x, sides, -1.0), self.kernel_size, self.stride)
+        return functional.max_pool2d(pad(x, self._sides_around(x), -1.0), self.kernel_size, self.stride)
 
     @torch.no_grad()
     def binary_forward(self, x: Tensor) -> Tensor:
         """The same, by the kernel on packed bits."""
+        self._sides_around(x)  # where both forms refuse an image smaller than the window
         images = x if x.ndim == 4 else x[None]
         words = operators.pack_signs(images, 1)
         pooled = operators.binary_max_pool2d(words, self.kernel_size, self.stride, self.sides)
         signs = operators.unpack_signs(pooled, images.shape[1], x.dtype).movedim(-1, 1)
         return signs if x.ndim == 4 else signs[0]
+
+    def _sides_around(self, x: Tensor) -> list[int]:
+        name = "BinaryMaxPool2d"
+        return sides_around(name, self.sides, x.shape[-2:], self.kernel_size, self.stride, (1, 1))
 
     def extra_repr(self) -> str:
         return f"{self.kernel_size}, stride={self.stride}, padding={self.padding!r}"
