@@ -36,18 +36,18 @@ class Backend:
         return bool(self.package or self.adapter)
 
     def module(self, noun: str) -> ModuleType:
-        return _module(f"{self.package}.{noun}")
+        return imported(f"{self.package}.{noun}")
 
     def view(self, x: Array) -> Array:
         """``x`` as an array that NumPy's or CuPy's functions take, in the same memory."""
-        return _module(self.adapter).to_array(x) if self.adapter else x
+        return imported(self.adapter).to_array(x) if self.adapter else x
 
     def adopt(self, x: Array) -> Array:
         """The array that ``view`` gave, back in this library."""
-        return _module(self.adapter).to_tensor(x) if self.adapter else x
+        return imported(self.adapter).to_tensor(x) if self.adapter else x
 
 
-_module = cache(importlib.import_module)  # which waits for another thread's import of the same to end
+imported = cache(importlib.import_module)  # which waits for another thread's import of the same to end
 
 
 NUMPY = Backend("numpy", "fastconv.cpu", "x", "supported")
@@ -94,7 +94,7 @@ def backend_of(operation: str, *operands: object) -> Backend:
             )
         found = backend
     if found is not None and found.has_devices:
-        _module(str(found.package)).check_current(operation, operands)
+        imported(str(found.package)).check_current(operation, operands)
     return found or NUMPY
 
 

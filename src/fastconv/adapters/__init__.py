@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from fastconv._dispatch import imported
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -17,11 +19,10 @@ def adapted(operation: Callable[P, R]) -> Callable[P, R]:
     @wraps(operation)
     def call(*args: P.args, **options: P.kwargs) -> R:
         if "torch" in sys.modules:
-            from fastconv.adapters import torch_tensors
-
-            found = torch_tensors.tensors_in((*args, *options.values()))
+            tensors = imported("fastconv.adapters.torch_tensors")
+            found = tensors.tensors_in((*args, *options.values()))
             if found:
-                result: R = torch_tensors.call(operation, found, args, options)
+                result: R = tensors.call(operation, found, args, options)
                 return result
         return operation(*args, **options)
 

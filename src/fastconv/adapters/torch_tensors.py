@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,9 @@ from fastconv._dispatch import Array, backend_of
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
 PACKED = (PackedSigns, PackedFilters, Threshold)
+NO_TENSOR = {np.ndarray, int, float, bool, str, type(None)}
+"""What most arguments are: calls without tensors are looked through, too, and PyTorch is slow to say no."""
+
 OF_THE_INPUTS_TYPE = ("fastconv.correlation", "fastconv.patches")
 """Modules whose results have the dtype of their inputs, bfloat16 included."""
 
@@ -29,10 +31,12 @@ def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
     """Those of ``values`` that are tensors, and those that packed values and sequences hold."""
     found = []
     for value in values:
+        if type(value) in NO_TENSOR:
+            continue
         if isinstance(value, torch.Tensor):
             found.append(value)
         elif isinstance(value, PACKED):
-            found += tensors_in(getattr(value, f.name) for f in fields(value) if f.init)
+            found += tensors_in(_arrays_of(value))
         elif isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor):
             found += tensors_in(value)
     return found
@@ -102,12 +106,20 @@ def _check(name: str, tensors: list[torch.Tensor], values: tuple[Any, ...]) -> N
     backend_of(name, *_arrays_in(values))
 
 
+def _arrays_of(packed: Any) -> list[Any]:
+    if isinstance(packed, PackedSigns):
+        return [packed.words]
+    if isinstance(packed, PackedFilters):
+        return [packed.words, packed.alpha]
+    return [packed.tau, packed.flip]
+
+
 def _arrays_in(values: Iterable[Any]) -> list[Any]:
     """``values`` with what packed ones hold in their place: what has a say in the choice of a backend."""
     found: list[Any] = []
     for value in values:
         if isinstance(value, PACKED):
-            found += [getattr(value, f.name) for f in fields(value) if f.type == "Array"]
+            found += _arrays_of(value)
         elif not isinstance(value, (str, torch.dtype, np.dtype, type)):
             found.append(value)
     return found
@@ -145,29 +157,28 @@ def _dtype(value: torch.dtype) -> np.dtype[Any]:
 
 
 def _lent(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return to_array(value)
-    if isinstance(value, PackedSigns):
-        return PackedSigns(_lent(value.words), value.length)
     if isinstance(value, PackedFilters):  # kept, since kernels keep what they derive from it
-        return value.derived(
-            "lent", lambda: PackedFilters(_lent(value.words), value.channels, _lent(value.alpha))
-        )
-    if isinstance(value, Threshold):
-        return Threshold(_lent(value.tau), _lent(value.flip))
+        return value.derived("lent", lambda: _converted(value, to_array))
+    if isinstance(value, (torch.Tensor, PackedSigns, Threshold)):
+        return _converted(value, to_array)
     return _dtype(value) if isinstance(value, torch.dtype) else value
 
 
 def _given_back(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map(_given_back, value))
+    return _converted(value, to_tensor)
+
+
+def _converted(value: Any, convert: Callable[[Any], Any]) -> Any:
+    """``convert`` of an array, or a packed value with ``convert`` of its arrays."""
     if isinstance(value, PackedSigns):
-        return PackedSigns(_given_back(value.words), value.length)
+        return PackedSigns(convert(value.words), value.length)
     if isinstance(value, PackedFilters):
-        return PackedFilters(_given_back(value.words), value.channels, _given_back(value.alpha))
+        return PackedFilters(convert(value.words), value.channels, convert(value.alpha))
     if isinstance(value, Threshold):
-        return Threshold(_given_back(value.tau), _given_back(value.flip))
-    return to_tensor(value)
+        return Threshold(convert(value.tau), convert(value.flip))
+    return convert(value)
 
 
 @contextmanager
