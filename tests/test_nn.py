@@ -18,7 +18,7 @@ from torch.nn import functional  # noqa: E402
 
 from fastconv import nn  # noqa: E402
 from fastconv.nn import gradients, operators  # noqa: E402
-from fastconv.nn._known_filters import KNOWN  # noqa: E402
+from fastconv.nn._lent import KEPT  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("torch")  # on one thread
 
@@ -506,6 +506,18 @@ def test_filters_changed_in_place_are_noticed():
     assert not torch.equal(before, after)
 
 
+def test_thresholds_changed_in_place_are_noticed():
+    x, words = tensor(0, (2, 70)), operators.pack_signs(tensor(1, (64, 1, 1, 70)), 3)
+    tau, flip = torch.full((64,), -(2**31), dtype=torch.int32), torch.zeros(64, dtype=torch.bool)
+    ones = operators.xnor_linear_signs(x, words, 70, tau, flip)
+    flip.logical_not_()
+    zeros = operators.xnor_linear_signs(x, words, 70, tau, flip)
+    tau.fill_(2**31 - 1)
+    assert torch.equal(operators.xnor_linear_signs(x, words, 70, tau, flip), ones)
+    assert operators.unpack_signs(ones, 64, torch.int8).eq(1).all()
+    assert operators.unpack_signs(zeros, 64, torch.int8).eq(-1).all()
+
+
 def test_filters_of_inference_mode_changed_in_place_are_noticed():
     x = tensor(0, (2, 70))
     with torch.inference_mode():
@@ -532,12 +544,12 @@ def test_scales_that_come_and_go_are_noticed():
 
 def test_filters_are_kept_while_they_live():
     x, words = tensor(0, (2, 70)), operators.pack_signs(tensor(1, (5, 1, 1, 70)), 3)
-    known = len(KNOWN)
+    known = len(KEPT)
     for _ in range(2):
         operators.xnor_linear(x, words, 70)
-    assert len(KNOWN) == known + 1
+    assert len(KEPT) == known + 1
     del words
-    assert len(KNOWN) == known
+    assert len(KEPT) == known
 
 
 def test_no_gradient_flows_through_an_operator():

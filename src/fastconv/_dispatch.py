@@ -66,6 +66,9 @@ BACKENDS = {
         Backend("numpy.ma", None, "x.filled(0)"),
     )
 }
+_OF_TYPES: dict[type, Backend] = {}
+"""What was found of arrays met before, since looking at one takes 5 us."""
+
 # Our own types, where an operation wants an array.
 PACKED = {"PackedSigns": "x.unpack()", "PackedFilters": "PackedSigns(x.words, x.channels), or its unpack()"}
 
@@ -99,6 +102,9 @@ def backend_of(operation: str, *operands: object) -> Backend:
 
 
 def _backend(operation: str, operand: object) -> Backend:
+    known = _OF_TYPES.get(type(operand))
+    if known is not None:
+        return known
     name = _namespace_name(operand)
     conversion = PACKED.get(name.removeprefix("fastconv.packed."), "numpy.asarray(x)")
     backend = BACKENDS.get(name, Backend(name, None, conversion))
@@ -108,6 +114,7 @@ def _backend(operation: str, operand: object) -> Backend:
             f"{operation}: arrays of {name} are {backend.support}; supported: {supported}. "
             f"Convert with {backend.conversion}."
         )
+    _OF_TYPES[type(operand)] = backend
     return backend
 
 

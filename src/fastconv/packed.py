@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,18 +49,20 @@ class PackedSigns:
     check: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
-        words = backend_of("PackedSigns", self.words).view(self.words)
-        _require_words("PackedSigns", words, 1)
+        backend = backend_of("PackedSigns", self.words)
+        _require_words("PackedSigns", self.words, 1)
         object.__setattr__(self, "length", integer("PackedSigns", "length", self.length, 0))
         expected = -(-self.length // 64)
-        if words.shape[-1] != expected:
+        if self.words.shape[-1] != expected:
             raise ValueError(
                 f"PackedSigns: {self.length} signs take {expected} words along the last axis, "
-                f"got words of shape {words.shape}"
+                f"got words of shape {tuple(self.words.shape)}"
             )
         tail = self.length % 64
-        if flag("PackedSigns", "check", self.check) and tail and (words[..., -1] >> np.uint64(tail)).any():
-            raise ValueError(f"PackedSigns: bits beyond length {self.length} must be 0")
+        if flag("PackedSigns", "check", self.check) and tail:
+            last = backend.view(self.words)[..., -1]
+            if (last >> np.uint64(tail)).any():
+                raise ValueError(f"PackedSigns: bits beyond length {self.length} must be 0")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -119,19 +122,18 @@ class PackedFilters:
     _derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        backend = backend_of("PackedFilters", self.words, self.alpha)
-        words, alpha = backend.view(self.words), backend.view(self.alpha)
-        _require_words("PackedFilters", words, 4)
+        backend_of("PackedFilters", self.words, self.alpha)
+        _require_words("PackedFilters", self.words, 4)
         object.__setattr__(self, "channels", integer("PackedFilters", "channels", self.channels, 0))
-        o, *_, width = words.shape
-        if words.ndim != 4 or width != -(-self.channels // 64):
+        o, *_, width = self.words.shape
+        if self.words.ndim != 4 or width != -(-self.channels // 64):
             raise ValueError(
                 f"PackedFilters: words must have shape (O, kh, kw, {-(-self.channels // 64)}) "
-                f"for {self.channels} channels, got {words.shape}"
+                f"for {self.channels} channels, got {tuple(self.words.shape)}"
             )
-        _require_array("PackedFilters", "alpha", alpha, np.float32)
-        if alpha.shape != (o,):
-            raise ValueError(f"PackedFilters: alpha must have shape ({o},), got {alpha.shape}")
+        _require_array("PackedFilters", "alpha", self.alpha, "float32")
+        if tuple(self.alpha.shape) != (o,):
+            raise ValueError(f"PackedFilters: alpha must have shape ({o},), got {tuple(self.alpha.shape)}")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -181,14 +183,12 @@ class Threshold:
     flip: Array
 
     def __post_init__(self) -> None:
-        backend = backend_of("Threshold", self.tau, self.flip)
-        tau, flip = backend.view(self.tau), backend.view(self.flip)
-        _require_array("Threshold", "tau", tau, np.int32)
-        _require_array("Threshold", "flip", flip, np.bool_)
-        if tau.ndim != 1 or tau.shape != flip.shape:
-            raise ValueError(
-                f"Threshold: tau and flip must both have shape (O,), got {tau.shape} and {flip.shape}"
-            )
+        backend_of("Threshold", self.tau, self.flip)
+        _require_array("Threshold", "tau", self.tau, "int32")
+        _require_array("Threshold", "flip", self.flip, "bool")
+        tau, flip = tuple(self.tau.shape), tuple(self.flip.shape)
+        if len(tau) != 1 or tau != flip:
+            raise ValueError(f"Threshold: tau and flip must both have shape (O,), got {tau} and {flip}")
 
     def __repr__(self) -> str:
         return f"Threshold(channels={self.tau.shape[0]})"
@@ -204,15 +204,23 @@ def _unpickled(kind: Callable[..., Any], namespace: str, words: Array, *rest: An
     return kind(BACKENDS[namespace].adopt(words), *rest)
 
 
-def _require_array(owner: str, name: str, value: Any, dtype: Any) -> None:
+def _require_array(owner: str, name: str, value: Any, dtype: str) -> None:
     """Refuse all but arrays of ``dtype``, of either byte order."""
     given = getattr(value, "dtype", None)
-    if given is None or given.newbyteorder("=") != dtype:
+    if given is None or _name(given) != dtype:
         got = type(value).__name__ if given is None else given
-        raise TypeError(f"{owner}: {name} must be an array of {np.dtype(dtype)}, got {got}")
+        raise TypeError(f"{owner}: {name} must be an array of {dtype}, got {got}")
+
+
+@cache
+def _name(dtype: Any) -> str:
+    """What a library calls its ``dtype``; PyTorch's have no name, but print as "torch.uint64"."""
+    return getattr(dtype, "name", None) or str(dtype).removeprefix("torch.")
 
 
 def _require_words(owner: str, words: Any, ndim: int) -> None:
-    _require_array(owner, "words", words, np.uint64)
+    _require_array(owner, "words", words, "uint64")
     if words.ndim < ndim:
-        raise ValueError(f"{owner}: words must have at least {ndim} dimensions, got shape {words.shape}")
+        raise ValueError(
+            f"{owner}: words must have at least {ndim} dimensions, got shape {tuple(words.shape)}"
+        )

@@ -23,8 +23,14 @@ NO_TENSOR = {np.ndarray, int, float, bool, str, type(None)}
 OF_THE_INPUTS_TYPE = ("fastconv.correlation", "fastconv.patches")
 """Modules whose results have the dtype of their inputs, bfloat16 included."""
 
-REFUSED = "complex32", "float8", "bits", "quint", "qint"
-"""How the names of dtypes begin that neither NumPy nor CuPy has, besides bfloat16."""
+LENT = {
+    getattr(torch, dtype)
+    for dtype in (
+        *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+        *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+    )
+}
+"""Dtypes that NumPy and CuPy have, and bfloat16."""
 
 
 def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
@@ -53,7 +59,7 @@ def call(
     _check(name, tensors, (*args, *options.values()))
     narrow = _is_bfloat16(operation, args, options)
     out = options.get("out")
-    with _placed(tensors[0].device):
+    with placed(tensors[0].device):
         place = _place_for(name, out, narrow, tensors) if isinstance(out, torch.Tensor) else out
         lent = {key: _lent(place if key == "out" else value) for key, value in options.items()}
         result = operation(*map(_lent, args), **lent)
@@ -98,11 +104,11 @@ def _check(name: str, tensors: list[torch.Tensor], values: tuple[Any, ...]) -> N
             raise TypeError(f"{name}: tensors must be strided, got {tensor.layout}; pass x.to_dense()")
         if tensor.device.type not in ("cpu", "cuda"):
             raise TypeError(f"{name}: tensors must be on the CPU or a CUDA device, got {tensor.device}")
-        if str(tensor.dtype).removeprefix("torch.").startswith(REFUSED):
+        if tensor.dtype not in LENT:
             raise TypeError(f"{name}: tensors of {tensor.dtype} are not supported; convert with x.to(dtype)")
-    devices = sorted({str(tensor.device) for tensor in tensors})
-    if len(devices) > 1:
-        raise TypeError(f"{name}: all tensors of one call must be on one device, got {' and '.join(devices)}")
+    if any(tensor.device != tensors[0].device for tensor in tensors[1:]):
+        devices = " and ".join(sorted({str(tensor.device) for tensor in tensors}))
+        raise TypeError(f"{name}: all tensors of one call must be on one device, got {devices}")
     backend_of(name, *_arrays_in(values))
 
 
@@ -182,7 +188,7 @@ def _converted(value: Any, convert: Callable[[Any], Any]) -> Any:
 
 
 @contextmanager
-def _placed(device: torch.device) -> Iterator[None]:
+def placed(device: torch.device) -> Iterator[None]:
     """Kernels and their arrays on ``device`` and PyTorch's current stream."""
     if device.type == "cpu":
         yield

@@ -18,8 +18,10 @@ from torch import Tensor
 from torch.library import custom_op
 
 import fastconv
-from fastconv.nn._known_filters import filters_of
-from fastconv.packed import PackedSigns, Threshold
+from fastconv._dispatch import Array
+from fastconv.adapters.torch_tensors import placed, to_tensor
+from fastconv.nn._lent import filters_of, lent, threshold_of
+from fastconv.packed import PackedSigns
 
 SAME: list[int] = []
 """``padding`` of the operators that means "same"."""
@@ -37,13 +39,15 @@ def operator(name: str, schema: str) -> Any:
 @operator("pack_signs", "(Tensor x, int axis) -> Tensor")
 def pack_signs(x: Tensor, axis: int) -> Tensor:
     """The words of the signs of ``x`` along ``axis``, which becomes the last."""
-    return fastconv.pack_signs(x.detach(), axis=axis).words
+    with placed(x.device):
+        return to_tensor(fastconv.pack_signs(lent(x), axis=axis).words)
 
 
 @operator("unpack_signs", "(Tensor words, int length, ScalarType dtype) -> Tensor")
 def unpack_signs(words: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """The signs (..., length) in ``words``, as +1 and -1 of ``dtype``."""
-    return PackedSigns(words, length).unpack(torch.int8).to(dtype)
+    with placed(words.device):
+        return to_tensor(PackedSigns(lent(words), length).unpack()).to(dtype)
 
 
 @operator("binarize_residual", "(Tensor x, int bits) -> (Tensor, Tensor)")
@@ -53,9 +57,10 @@ def binarize_residual(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     See :func:`fastconv.binarize_residual`; here ``axis`` is 0.
     """
     # the order in which a sum is rounded must not depend on how x came to lie in memory
-    terms = fastconv.binarize_residual(x.detach().contiguous(), bits, axis=0)
-    scales, words = zip(*((scale, signs.words.view(torch.int64)) for scale, signs in terms), strict=True)
-    return torch.stack(scales), torch.stack(words).view(torch.uint64)
+    with placed(x.device):
+        terms = fastconv.binarize_residual(lent(x.contiguous()), bits, axis=0)
+        scales, words = zip(*((to_tensor(m), to_tensor(signs.words)) for m, signs in terms), strict=True)
+        return torch.stack(scales), torch.stack([w.view(torch.int64) for w in words]).view(torch.uint64)
 
 
 @operator("xnor_conv2d", f"(Tensor x, Tensor filters, int channels, {GEOMETRY}, {EPILOGUE}) -> Tensor")
@@ -87,14 +92,15 @@ def xnor_conv2d(
     by_window : bool
         Multiply ``scale`` by XNOR-Net's K, which takes real ``x``.
     """
-    packed = filters_of(filters, channels, scale if by_window else None)
-    return fastconv.xnor_conv2d(
-        _signs(x, channels * groups),
-        packed,
-        scale="xnor" if by_window else _detached(scale),
-        bias=_detached(bias),
-        **_geometry(stride, padding, dilation, groups, pad_value),
-    )
+    with placed(x.device):
+        y = fastconv.xnor_conv2d(
+            _signs(x, channels * groups),
+            filters_of(filters, channels, scale if by_window else None),
+            scale="xnor" if by_window else _lent(scale),
+            bias=_lent(bias),
+            **_geometry(stride, padding, dilation, groups, pad_value),
+        )
+        return to_tensor(y)
 
 
 @operator(
@@ -114,13 +120,14 @@ def xnor_conv2d_signs(
     flip: Tensor,
 ) -> Tensor:
     """Words (N, Ho, Wo, ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_conv2d`."""
-    signs = fastconv.xnor_conv2d(
-        _signs(x, channels * groups),
-        filters_of(filters, channels, None),
-        threshold=Threshold(tau, flip),
-        **_geometry(stride, padding, dilation, groups, pad_value),
-    )
-    return signs.words
+    with placed(x.device):
+        signs = fastconv.xnor_conv2d(
+            _signs(x, channels * groups),
+            filters_of(filters, channels, None),
+            threshold=threshold_of(tau, flip),
+            **_geometry(stride, padding, dilation, groups, pad_value),
+        )
+        return to_tensor(signs.words)
 
 
 @operator("xnor_linear", f"(Tensor x, Tensor filters, int features, {EPILOGUE}) -> Tensor")
@@ -142,17 +149,24 @@ def xnor_linear(
     scale, by_window, bias
         As in :func:`xnor_conv2d`; here K is the mean of abs(x) over each row.
     """
-    packed = filters_of(filters, features, scale if by_window else None)
-    return fastconv.xnor_linear(
-        _signs(x, features), packed, _detached(bias), scale="xnor" if by_window else _detached(scale)
-    )
+    with placed(x.device):
+        y = fastconv.xnor_linear(
+            _signs(x, features),
+            filters_of(filters, features, scale if by_window else None),
+            _lent(bias),
+            scale="xnor" if by_window else _lent(scale),
+        )
+        return to_tensor(y)
 
 
 @operator("xnor_linear_signs", f"(Tensor x, Tensor filters, int features, {THRESHOLD}) -> Tensor")
 def xnor_linear_signs(x: Tensor, filters: Tensor, features: int, tau: Tensor, flip: Tensor) -> Tensor:
     """Words (..., ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_linear`."""
-    packed = filters_of(filters, features, None)
-    return fastconv.xnor_linear(_signs(x, features), packed, threshold=Threshold(tau, flip)).words
+    with placed(x.device):
+        signs = fastconv.xnor_linear(
+            _signs(x, features), filters_of(filters, features, None), threshold=threshold_of(tau, flip)
+        )
+        return to_tensor(signs.words)
 
 
 @operator("binary_max_pool2d", "(Tensor words, int[] kernel_size, int[] stride, int[] padding) -> Tensor")
@@ -160,10 +174,12 @@ def binary_max_pool2d(
     words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int]
 ) -> Tensor:
     """The largest sign under each window of ``words`` (N, H, W, w); ``padding`` as in :func:`xnor_conv2d`."""
-    signs = PackedSigns(words, 64 * words.shape[-1])  # tails stay 0 whatever the length
-    return fastconv.binary_max_pool2d(
-        signs, _pair(kernel_size), stride=_pair(stride), padding=_padding(padding)
-    ).words
+    with placed(words.device):
+        signs = PackedSigns(lent(words), 64 * words.shape[-1])  # tails stay 0 whatever the length
+        largest = fastconv.binary_max_pool2d(
+            signs, _pair(kernel_size), stride=_pair(stride), padding=_padding(padding)
+        )
+        return to_tensor(largest.words)
 
 
 @pack_signs.register_fake
@@ -250,12 +266,12 @@ def float_result(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _signs(x: Tensor, length: int) -> Tensor | PackedSigns:
-    return PackedSigns(x, length) if x.dtype == torch.uint64 else x.detach()
+def _signs(x: Tensor, length: int) -> Array | PackedSigns:
+    return PackedSigns(lent(x), length) if x.dtype == torch.uint64 else lent(x)
 
 
-def _detached(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach()
+def _lent(tensor: Tensor | None) -> Array | None:
+    return None if tensor is None else lent(tensor)
 
 
 def _pair(sizes: Sequence[int]) -> tuple[int, int]:
