@@ -77,6 +77,19 @@ def layer(operations: tuple[str, ...]) -> None:
     print(threading_layer())
 
 
+def threads_of_pytorch(operations: tuple[str, ...]) -> None:
+    """Where PyTorch came first: the threading layer, and how many threads the first calls add."""
+    import torch
+
+    from fastconv.cpu._threads import threading_layer
+
+    torch.set_num_threads(4)
+    torch.ones(1 << 20).add_(1)
+    before = len(os.listdir("/proc/self/task"))
+    check(operations)
+    print(threading_layer(), len(os.listdir("/proc/self/task")) - before)
+
+
 def eight_threads(operations: tuple[str, ...]) -> None:
     """The first calls come from eight threads at once."""
     together = threading.Barrier(8)
@@ -199,6 +212,7 @@ PROGRAMS = {
     program.__name__: program
     for program in (
         layer,
+        threads_of_pytorch,
         eight_threads,
         forked_child,
         fresh_child,

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from conftest import optional
 
 SURVIVAL = Path(__file__).with_name("survival.py")
 
@@ -33,6 +34,16 @@ def layer(request: pytest.FixtureRequest) -> str:
 def test_tbb_is_used_where_its_wheel_is_installed():
     importlib.metadata.version("tbb")
     assert _survive("layer", "default").stdout.split() == ["tbb"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch's threads are not those numba has")
+def test_pytorch_lends_its_threads():
+    optional("torch")
+    survivor = _survive("threads_of_pytorch", "default")
+    assert survivor.returncode == 0, survivor.stderr
+    layer, added = survivor.stdout.split()
+    assert layer == "omp"
+    assert int(added) < 3, "as many as four threads of our own would take"
 
 
 @pytest.mark.parametrize("layer", ["default", *LAYERS], indirect=True)

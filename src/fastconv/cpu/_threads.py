@@ -1,7 +1,9 @@
 """The one policy for threads, fork and the compile cache.
 
 Threads: TBB is loaded where it is installed, because any number of threads may call it at once. So may
-they with OpenMP. "workqueue" ends the process when two threads enter it, so callers take turns.
+they with OpenMP, which is taken where PyTorch is loaded before the first call: its threads are OpenMP's, and
+for 4 ms after each of its operations they spin on the cores that TBB's would need. "workqueue" ends the
+process when two threads enter it, so callers take turns.
 
 Fork: a child runs the kernels serially once its parent had started the threads, which fork does not copy.
 GNU OpenMP ends such a child at its first parallel loop; TBB's hung in 4 of 300 children forked while
@@ -42,6 +44,9 @@ KEPT_SCRATCH = 16
 
 KEPT_BYTES = 256 * 1024
 """Largest scratch kept: from there on, kernels take longer than fresh memory does."""
+
+PRIORITY = ["tbb", "omp", "workqueue"]
+"""The order in which numba looks for a threading layer, unless the user has another."""
 
 _turn = threading.RLock()
 _serial = False
@@ -111,6 +116,8 @@ _kept = _Kept()
 def threading_layer() -> str:
     """Name of numba's threading layer, "tbb", "omp" or "workqueue"; starts its threads."""
     with global_compiler_lock:  # as numba does when it starts the threads; see _before_fork
+        if "torch" in sys.modules and numba.config.THREADING_LAYER_PRIORITY == PRIORITY:
+            numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
         _load_tbb()
         numba.get_num_threads()  # starts the layer
         return str(numba.threading_layer())
