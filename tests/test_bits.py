@@ -193,6 +193,25 @@ def test_signs_of_every_float16(backend, zero):
 
 
 @pytest.mark.parametrize("zero", [1, -1])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_signs_at_a_threshold_for_each_channel(backend, dtype, zero):
+    bounds = [0, -0.0, 0.1, -0.1, 6e-8, -6e-8, 65504.0, -65504.0, np.inf, -np.inf]
+    thresholds = np.array([*bounds, *range(-30, 30)], dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        around = [np.nextafter(thresholds, np.array(side, dtype)) for side in (-np.inf, np.inf)]
+        x = np.stack([thresholds, *around, np.full(70, np.nan, dtype), -np.full(70, np.nan, dtype)] * 14)
+        narrow = x.astype("f4")
+    for given_x in (narrow, x):
+        for axis, layout in ((1, given_x), (0, given_x.T.copy()), (0, given_x.T)):
+            threshold = thresholds[:, None] if axis == 0 else thresholds
+            actual = pack_signs(
+                backend.asarray(layout), axis=axis, zero=zero, threshold=backend.asarray(threshold)
+            )
+            expected = reference.pack_signs(layout, axis=axis, zero=zero, threshold=threshold)
+            assert_same(backend.asnumpy(actual.words), expected.words)
+
+
+@pytest.mark.parametrize("zero", [1, -1])
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i4", "u4", "i8", "u8"])
 def test_signs_of_integers_at_thresholds_of_every_kind(backend, dtype, zero):
     info = np.iinfo(dtype)

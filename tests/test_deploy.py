@@ -14,9 +14,9 @@ from strategies import seeds
 
 torch = optional("torch")
 nn = torch.nn
-from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy  # noqa: E402
+from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, operators  # noqa: E402
 from fastconv.nn._fold import fold  # noqa: E402
-from fastconv.nn.packed_layers import PackedConv2d, PackedLinear, PackedMaxPool2d  # noqa: E402
+from fastconv.nn.packed_layers import PackedConv2d, PackedLinear, PackedMaxPool2d, PackSigns  # noqa: E402
 
 SCALES = st.sampled_from([None, "alpha", "learned"])
 CHANNELS = st.sampled_from([1, 2, 6, 64, 65, 90])
@@ -75,10 +75,13 @@ def channelwise(draw, channels, image):
 @st.composite
 def images_layers(draw, channels):
     """Some layers for images of ``channels``, and how many channels they give."""
-    kind = draw(st.sampled_from(["binary"] * 6 + ["float", "average"]))
+    kind = draw(st.sampled_from(["binary"] * 6 + ["float", "float", "average"]))
     if kind == "float":
         filters = draw(CHANNELS)
-        return [nn.Conv2d(channels, filters, 3, padding=1), nn.BatchNorm2d(filters)], filters
+        layers = [nn.Conv2d(channels, filters, 3, padding=1), *draw(channelwise(filters, True))]
+        if draw(st.booleans()):
+            layers += [nn.MaxPool2d(3, 2, padding=1), *draw(channelwise(filters, True))]
+        return [*layers, *draw(st.sampled_from([[], [nn.BatchNorm2d(filters)], [Sign()]]))], filters
     if kind == "average":
         return [nn.AvgPool2d(2, 1, padding=1)], channels
     groups = draw(st.sampled_from([g for g in (1, 1, 2, 3, channels) if channels % g == 0]))
@@ -105,6 +108,8 @@ def images_layers(draw, channels):
 @st.composite
 def rows_layers(draw, features):
     filters = draw(CHANNELS)
+    if draw(st.integers(0, 3)) == 0:
+        return [nn.Linear(features, filters), *draw(channelwise(filters, False))], filters
     layer = BinaryLinear(features, filters, bias=draw(st.booleans()), scale=draw(SCALES))
     sign = [Sign()] if draw(st.booleans()) else []
     return [layer, *draw(channelwise(filters, False)), *sign], filters
@@ -187,6 +192,35 @@ def test_a_chain_is_folded_if_and_only_if_a_comparison_gives_its_signs(n, seed, 
     assert torch.equal(torch.cat(passed) ^ inverted, largest)
 
 
+@given(seed=seeds, pooled=st.booleans(), image=st.booleans(), others=st.data())
+def test_numbers_are_compared_where_their_sign_changes(seed, pooled, image, others):
+    """At the threshold of each channel, beside it on both sides, and anywhere else."""
+    norm = nn.BatchNorm2d if image else nn.BatchNorm1d
+    chain = [norm(70), *others.draw(st.sampled_from([[], [nn.PReLU(70), norm(70)], [nn.ReLU6(), norm(70)]]))]
+    if pooled and image:
+        chain.insert(others.draw(st.integers(0, len(chain))), nn.MaxPool2d((1, 2)))
+    filled(nn.Sequential(*chain), seed % 1000)
+    for module in chain:
+        if isinstance(module, nn.PReLU):
+            module.weight.data.abs_()
+    last = BinaryConv2d(70, 3, 1) if image else BinaryLinear(70, 3)
+    deployed, _ = deploy(nn.Sequential(*chain, last))
+    tau = deployed[0].tau.nan_to_num(0, 0, 0)
+    kinds = [PackSigns, PackedMaxPool2d] if pooled and image else [PackSigns]
+    assert [type(module) for module in deployed][:-1] == kinds
+    beside = [torch.nextafter(tau, tau + side) for side in (-1, 0, 1)]
+    rng = np.random.default_rng(seed)
+    far = torch.from_numpy(rng.standard_cauchy((8, 70)).astype(np.float32))
+    x = torch.cat([torch.stack(beside), far, torch.full((1, 70), 1e19)])
+    x = torch.stack([x, x[torch.from_numpy(rng.permutation(len(x)))]], dim=2)  # two columns
+    x = x[:, :, None] if image else x[..., 0].contiguous()
+    for given_x in (x, x.to(memory_format=torch.channels_last)) if image else (x,):
+        words = deployed[:-1](given_x)
+        expected = Sign()(nn.Sequential(*chain)(given_x))
+        found = operators.unpack_signs(words, 70, torch.float32)
+        assert torch.equal(found.movedim(-1, 1) if image else found, expected)
+
+
 def test_signs_stay_packed_from_layer_to_layer():
     model = nn.Sequential(
         nn.Conv2d(3, 64, 3, padding=1), nn.BatchNorm2d(64), Sign(), BinaryMaxPool2d(2),
@@ -203,25 +237,25 @@ def test_signs_stay_packed_from_layer_to_layer():
         layer.register_forward_hook(lambda module, taken, given: kinds.append(given.dtype))
     x = torch.randn(2, 3, 14, 14)
     assert torch.equal(deployed(x), model(x))
-    assert kinds == [torch.float32] * 2 + [torch.uint64] * (len(kinds) - 3) + [torch.float32]
+    assert kinds == [torch.float32] + [torch.uint64] * (len(kinds) - 2) + [torch.float32]
     bits = {row.name: row for row in report.rows}["4.0"]
     assert (bits.before, bits.after) == (128 * 64 * 9 * 4, 128 * 64 * 9 // 8 + 128 * 5)
-    assert str(report).count("folded into") == 6
+    assert str(report).count("folded into") == 8
     assert all(row.name in str(report) and row.layer in str(report) for row in report.rows)
 
 
 @pytest.mark.parametrize(
-    "between",
+    ("between", "stay"),
     [
-        [nn.PReLU(init=-0.5), nn.BatchNorm2d(6)],  # the sign changes twice
-        [nn.GELU()],
-        [nn.BatchNorm2d(6, track_running_stats=False)],
-        [nn.MaxPool2d(2, ceil_mode=True)],
-        [nn.MaxPool2d(2), nn.MaxPool2d(2)],
-        [nn.Softmax(dim=1)],
+        ([nn.PReLU(init=-0.5), nn.BatchNorm2d(6)], 1),  # the sign changes twice
+        ([nn.GELU(), nn.BatchNorm2d(6)], 1),
+        ([nn.BatchNorm2d(6, track_running_stats=False)], 1),
+        ([nn.MaxPool2d(2, ceil_mode=True)], 1),
+        ([nn.MaxPool2d(2), nn.MaxPool2d(2), nn.BatchNorm2d(6)], 1),
+        ([nn.Softmax(dim=1)], 1),
     ],
 )
-def test_what_no_comparison_gives_stays_as_it_was(between):
+def test_what_no_comparison_gives_stays_as_it_was(between, stay):
     model = nn.Sequential(BinaryConv2d(5, 6, 3), *between, Sign(), BinaryConv2d(6, 7, 1))
     filled(model, 0)
     if type(between[0]) is nn.PReLU:
@@ -230,7 +264,8 @@ def test_what_no_comparison_gives_stays_as_it_was(between):
         between[1].weight.data.fill_(1)
     x = torch.randn(2, 5, 9, 9)
     deployed, _ = deploy(model)
-    assert [type(m) for m in deployed][1:-1] == [type(m) for m in between]
+    assert [type(m) for m in deployed][1 : 1 + stay] == [type(m) for m in between[:stay]]
+    assert (len(deployed) > 2 + stay) == (len(between) > stay)
     assert torch.equal(deployed(x), model(x))
 
 
@@ -401,4 +436,7 @@ def test_what_cannot_be_deployed_is_refused():
         deploy(nn.Sequential(nn.ReLU(), BinaryConv2d(5, 6, 3)).half())
     model = nn.Sequential(BinaryLinear(6, 7), nn.BatchNorm1d(7), BinaryLinear(7, 8))
     with pytest.raises(ValueError, match=r"must have shape \(N, in\) here, got \(2, 7, 6\)"):
+        deploy(model)[0](torch.randn(2, 7, 6))
+    model = nn.Sequential(nn.Linear(6, 7), nn.BatchNorm1d(7), BinaryLinear(7, 8))
+    with pytest.raises(ValueError, match=r"must have shape \(N, 7\) here, got \(2, 7, 7\)"):
         deploy(model)[0](torch.randn(2, 7, 6))

@@ -7,6 +7,7 @@ from math import ceil, floor, inf
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def accepted_keys(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, int] | None:
@@ -28,15 +29,7 @@ def _accepted(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, 
         minus, plus = (np.greater if strict else np.greater_equal)(np.array([-1, 1], np.int8), threshold)
         return 0 if minus else 1, 255 if plus else 0
     if dtype.kind == "f":
-        exact = np.result_type(dtype, threshold).type(threshold)
-        with np.errstate(over="ignore"):
-            nearest = dtype.type(exact)
-        if nearest < exact:
-            nearest = np.nextafter(nearest, dtype.type(inf))
-        strict = strict and bool(nearest == exact)
-        bound, infinity = (int(v) for v in np.array([nearest, inf], dtype).view(f"i{dtype.itemsize}"))
-        key = bound if bound >= 0 else -(2 ** (8 * dtype.itemsize - 1)) - bound
-        return key + strict, infinity
+        return int(least_keys(dtype, threshold, strict)), infinity_key(dtype)
     number = threshold.item() if isinstance(threshold, (np.ndarray, np.generic)) else threshold
     limits = np.iinfo(dtype)
     if isinstance(number, float):
@@ -47,6 +40,22 @@ def _accepted(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, 
         else:
             number = floor(number) if strict else ceil(number)
     return max(number + strict, limits.min), limits.max
+
+
+def least_keys(dtype: np.dtype[Any], thresholds: Any, strict: bool) -> NDArray[np.int64]:
+    """Of each threshold, the least key of a float of ``dtype`` that passes it."""
+    exact = np.asarray(thresholds, np.result_type(dtype, thresholds))
+    with np.errstate(over="ignore"):
+        nearest = exact.astype(dtype)
+        nearest = np.where(nearest < exact, np.nextafter(nearest, dtype.type(inf)), nearest)
+    bits = nearest.view(f"i{dtype.itemsize}").astype(np.int64)
+    keys = np.where(bits >= 0, bits, -(2 ** (8 * dtype.itemsize - 1)) - bits)
+    passed: NDArray[np.int64] = keys + (strict & (nearest == exact))
+    return passed
+
+
+def infinity_key(dtype: np.dtype[Any]) -> int:
+    return int(np.array(inf, dtype).view(f"i{dtype.itemsize}"))
 
 
 _remembered = lru_cache(maxsize=256, typed=True)(_accepted)

@@ -144,17 +144,25 @@ def count_lanes(
 
 
 @intrinsic
-def range_bits(typing: Any, x: Any, start: Any, low: Any, span: Any) -> Any:
-    """One word: bit i is :func:`in_range` of x[start + i], for i < 64."""
+def range_bits(typing: Any, x: Any, start: Any, low: Any, span: Any, channel: Any) -> Any:
+    """One word: bit i is :func:`in_range` of x[start + i], for i < 64.
+
+    low, span: numbers, or arrays of one for each channel, of which x[start] is in ``channel``.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, index, first, length = args
+        source, index, *bounds, at = args
         _ask_ahead(context, builder, x, source, index, BLOCK)
         vector = _load(context, builder, x, source, index, BLOCK)
-        bounds = (_splat(builder, first, BLOCK), _splat(builder, length, BLOCK))
-        return builder.bitcast(_within(builder, x.dtype, vector, *bounds), _i64)
+        low_and_span = (
+            _load(context, builder, kind, bound, at, BLOCK)
+            if isinstance(kind, types.Array)
+            else _splat(builder, bound, BLOCK)
+            for kind, bound in zip((low, span), bounds, strict=True)
+        )
+        return builder.bitcast(_within(builder, x.dtype, vector, *low_and_span), _i64)
 
-    return types.uint64(x, types.intp, x.dtype, x.dtype), generate
+    return types.uint64(x, types.intp, *_bounds_of(x, low, span), types.intp), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -166,19 +174,21 @@ def channel_bits(
     count: Any,
     low: Any,
     span: Any,
+    channel: Any,
     vectors: Any,
     words: Any,
     target: Any,
 ) -> Any:
     """Pack across planes: words[target + p] = the word whose bit c < ``count`` is
-    :func:`in_range` of x[start + c * plane + p], for each pixel p < 16 * ``vectors``, a literal."""
+    :func:`in_range` of x[start + c * plane + p], for each pixel p < 16 * ``vectors``, a literal.
+
+    low, span: numbers, or arrays of one for each channel, of which x[start] is in ``channel``.
+    """
     columns = _literal(vectors, "vectors")
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, begin, step, channels, first, length, _, packed, at = args
-        kind = ir.VectorType(_i64, PIXELS)
-        bounds = [_splat(builder, bound, PIXELS) for bound in (first, length)]
-        zero, one = ir.Constant(kind, None), _splat(builder, _i64(1), PIXELS)
+        source, begin, step, channels, *bounds, first, _, packed, at = args
+        zero, one = ir.Constant(ir.VectorType(_i64, PIXELS), None), _splat(builder, _i64(1), PIXELS)
         bits = [cgutils.alloca_once_value(builder, zero) for _ in range(columns)]
         mask = cgutils.alloca_once_value(builder, one)
         builder.store(one, mask)
@@ -188,9 +198,14 @@ def channel_bits(
             row = builder.add(begin, builder.mul(loop.index, step))
             bit = builder.load(mask)
             builder.store(builder.add(bit, bit), mask)
+            c = builder.add(first, loop.index)
+            low_and_span = [
+                _splat(builder, _one_of(context, builder, kind, bound, c), PIXELS)
+                for kind, bound in zip((low, span), bounds, strict=True)
+            ]
             for q, word in enumerate(bits):
                 pixels = _load(context, builder, x, source, builder.add(row, _i64(q * PIXELS)), PIXELS)
-                ones = _within(builder, x.dtype, pixels, *bounds)
+                ones = _within(builder, x.dtype, pixels, *low_and_span)
                 old = builder.load(word)
                 builder.store(builder.select(ones, builder.or_(old, bit), old), word)
         for q, word in enumerate(bits):
@@ -198,8 +213,19 @@ def channel_bits(
         return context.get_dummy_value()
 
     index = types.intp
-    signature = types.void(x, index, index, index, x.dtype, x.dtype, vectors, words, index)
+    bounds = _bounds_of(x, low, span)
+    signature = types.void(x, index, index, index, *bounds, index, vectors, words, index)
     return signature, generate
+
+
+@intrinsic
+def bound_of(typing: Any, bounds: Any, channel: Any) -> Any:
+    """The bound of a channel: one of an array, or the number that is given for all."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _one_of(context, builder, bounds, *args)
+
+    return (bounds.dtype if isinstance(bounds, types.Array) else bounds)(bounds, types.intp), generate
 
 
 @intrinsic
@@ -226,6 +252,17 @@ def unpack_block(typing: Any, word: Any, out: Any, start: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.uint64, out, types.intp), generate
+
+
+def _bounds_of(x: Any, *kinds: Any) -> list[Any]:
+    """The types of bounds for the keys ``x``: as they are if arrays, else numbers of its type."""
+    return [kind if isinstance(kind, types.Array) else x.dtype for kind in kinds]
+
+
+def _one_of(context: Any, builder: Any, kind: Any, bounds: Any, index: Any) -> Any:
+    if not isinstance(kind, types.Array):
+        return bounds
+    return builder.load(_address(context, builder, kind, bounds, index))
 
 
 def _ask_ahead(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from fastconv.cpu._bit_vectors import channel_bits, in_range, range_bits
+from fastconv.cpu._bit_vectors import bound_of, channel_bits, in_range, range_bits
 from fastconv.cpu._threads import parallel_kernel
 from fastconv.cpu._vector import BLOCK, PIXELS
 
@@ -18,8 +18,8 @@ channels of a group; padding before the image."""
 def pack_image(x, low, span, image, words, scratch):
     """Bits of images as words (N, G, Hp, Wp, w), whose padding is left as it is.
 
-    x: flat memory of keys (N, C, H, W) contiguous along W or C; low, span: see ``in_range``;
-    image: see ``ORIGIN``; scratch: a worker's own.
+    x: flat memory of keys (N, C, H, W) contiguous along W or C; low, span: see ``in_range``, numbers or, for
+    each channel of one group, arrays of a multiple of 64; image: see ``ORIGIN``; scratch: a worker's own.
     """
     groups, depth = words.shape[1], words.shape[4]
     h, w, channels = image[ROWS], image[COLUMNS], image[CHANNELS]
@@ -41,45 +41,47 @@ def pack_image(x, low, span, image, words, scratch):
             start = image[ORIGIN] + n * image[IMAGE_STEP] + g * channels * image[CHANNEL_STEP]
             start += row * image[ROW_STEP] + first * image[PIXEL_STEP]
             for word in range(depth):
-                at, count = start + word * 64 * image[CHANNEL_STEP], min(64, channels - word * 64)
+                c = word * 64
+                at, count = start + c * image[CHANNEL_STEP], min(64, channels - c)
                 if by_plane:
-                    _pack_planes(x, at, image[CHANNEL_STEP], count, m, low, span, scratch[worker])
+                    _pack_planes(x, at, image[CHANNEL_STEP], count, m, low, span, c, scratch[worker])
                 else:
-                    _pack_pixels(x, at, image[PIXEL_STEP], count, m, low, span, scratch[worker])
+                    _pack_pixels(x, at, image[PIXEL_STEP], count, m, low, span, c, scratch[worker])
                 _place(scratch[worker], m, row * length + first, plane, image, words.shape, word, flat)
 
 
 @numba.njit
-def _pack_planes(x, start, plane, channels, m, low, span, words):
-    """words[p] = the bits of x[start + c * plane + p], c < ``channels``, for p < m."""
+def _pack_planes(x, start, plane, channels, m, low, span, first, words):
+    """words[p] = the bits of x[start + c * plane + p], c < ``channels`` from ``first`` on, for p < m."""
     if m == BLOCK:
-        channel_bits(x, start, plane, channels, low, span, 4, words, 0)
+        channel_bits(x, start, plane, channels, low, span, first, 4, words, 0)
     elif m >= PIXELS:
         for p in range(0, m, PIXELS):
-            first = min(p, m - PIXELS)
-            channel_bits(x, start + first, plane, channels, low, span, 1, words, first)
+            k = min(p, m - PIXELS)
+            channel_bits(x, start + k, plane, channels, low, span, first, 1, words, k)
     else:
         for p in range(m):
-            words[p] = _pack_word(x, start + p, plane, channels, low, span)
+            words[p] = _pack_word(x, start + p, plane, channels, low, span, first)
 
 
 @numba.njit
-def _pack_pixels(x, start, step, channels, m, low, span, words):
-    """words[p] = the bits of x[start + p * step + c], c < ``channels``, for p < m."""
+def _pack_pixels(x, start, step, channels, m, low, span, first, words):
+    """words[p] = the bits of x[start + p * step + c], c < ``channels`` from ``first`` on, for p < m."""
     tail = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - channels)
     for p in range(m):
         at = start + p * step
         if at + 64 <= x.size:
-            words[p] = range_bits(x, at, low, span) & tail
+            words[p] = range_bits(x, at, low, span, first) & tail
         else:
-            words[p] = _pack_word(x, at, 1, channels, low, span)
+            words[p] = _pack_word(x, at, 1, channels, low, span, first)
 
 
 @numba.njit
-def _pack_word(x, start, step, channels, low, span):
+def _pack_word(x, start, step, channels, low, span, first):
     word = np.uint64(0)
     for c in range(channels):
-        word |= np.uint64(in_range(x[start + c * step], low, span)) << np.uint64(c)
+        bit = in_range(x[start + c * step], bound_of(low, first + c), bound_of(span, first + c))
+        word |= np.uint64(bit) << np.uint64(c)
     return word
 
 

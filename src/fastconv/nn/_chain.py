@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from fastconv.nn._base import BinaryLayer
 from fastconv.nn._convert import (
+    fold_before,
     fold_into,
     is_binary,
     is_flatten,
@@ -52,6 +53,14 @@ class _Stream:
         after = 0 if new is None else bytes_of(new)
         self.rows.append(Row(name, describe(module), became, bytes_of(module), after))
 
+    def add_folded(self, chain: list[Named], into: str, inverted: Tensor) -> None:
+        """Put nothing in the place of ``chain`` but its pooling, on bits that came ``inverted``."""
+        for name, module in chain:
+            if pools_numbers(module):
+                self.add(name, module, "on bits", pack_pool(module, self.length, inverted))
+            else:
+                self.add(name, module, f"folded into {into}")
+
     def unpack(self) -> None:
         """Go on with numbers."""
         if self.packed:
@@ -72,12 +81,14 @@ def deploy_chain(
     while rest:
         (name, module), following = rest[0], rest[1:]
         if is_binary(module):
-            following = following[_binary(stream, name, module, following) :]
-        elif not (_on_signs if stream.packed else _before_signs)(stream, name, module, following):
+            done = 1 + _binary(stream, name, module, following)
+        else:
+            done = (_on_signs if stream.packed else _before_signs)(stream, name, module, following)
+        if not done:
             stream.unpack()
             stream.length = output_length(module, stream.length)
             stream.layers.append(keep(name, module))
-        rest = following
+        rest = rest[max(done, 1) :]
     stream.unpack()
     return stream.layers
 
@@ -102,11 +113,7 @@ def _binary(stream: _Stream, name: str, layer: BinaryLayer, following: list[Name
     if chain is None or folded is None:
         return 0
     stream.packed = True
-    for part, module in chain:
-        if pools_numbers(module):
-            stream.add(part, module, "on bits", pack_pool(module, stream.length, folded.inverted))
-        else:
-            stream.add(part, module, f"folded into {name or 'the layer'}")
+    stream.add_folded(chain, name or "the layer", folded.inverted)
     return len(chain)
 
 
@@ -128,8 +135,8 @@ def _chain_to_sign(image: bool, following: list[Named]) -> list[Named] | None:
     return None
 
 
-def _on_signs(stream: _Stream, name: str, module: nn.Module, following: list[Named]) -> bool:
-    """Deploy a module that packed signs can go through; False if it is no such module."""
+def _on_signs(stream: _Stream, name: str, module: nn.Module, following: list[Named]) -> int:
+    """Deploy a module that packed signs can go through; 0 if it is no such module, else 1."""
     flat = stream.flattened is not None and is_flatten(module)
     if is_sign(module) or is_idle(module) or flat:
         stream.add(name, module, "nothing to do")
@@ -139,21 +146,42 @@ def _on_signs(stream: _Stream, name: str, module: nn.Module, following: list[Nam
         stream.add(name, module, "on bits", PackedFlatten(stream.length))
         stream.flattened, stream.image, stream.length = stream.length, False, 0
     else:
-        return False
-    return True
+        return 0
+    return 1
 
 
-def _before_signs(stream: _Stream, name: str, module: nn.Module, following: list[Named]) -> bool:
-    """Deploy a sign of numbers that nothing but a binary layer sees; False if it is no such module."""
+def _before_signs(stream: _Stream, name: str, module: nn.Module, following: list[Named]) -> int:
+    """Deploy what numbers go through to signs that nothing but a binary layer sees; returns how many modules
+    that is."""
+    if not is_sign(module):
+        return _compare(stream, [(name, module), *following])
     reader, pooled = _reader(following)
-    if not is_sign(module) or reader is None or (pooled and not stream.length):
-        return False
+    if reader is None or (pooled and not stream.length):
+        return 0
     if pooled:
-        stream.add(name, module, "packs bits", PackSigns())
+        stream.add(name, module, "packs bits", PackSigns(stream.length))
         stream.packed = stream.image = True
     else:
         stream.add(name, module, "left to the binary layer that follows")
-    return True
+    return 1
+
+
+def _compare(stream: _Stream, rest: list[Named]) -> int:
+    """Deploy a chain up to a sign as a comparison; returns how many modules that is."""
+    for image in (True, False):
+        chain = _chain_to_sign(image, rest)
+        if chain is None or _reader(rest[len(chain) :])[0] is None:
+            continue
+        found = fold_before([module for _, module in chain])
+        if found is None:
+            continue
+        packed, folded = found
+        stream.packed, stream.image, stream.length, stream.flattened = True, image, packed.length, None
+        stream.layers.append(packed)
+        stream.rows.append(Row("", "", "added: numbers to bits", 0, bytes_of(packed)))
+        stream.add_folded(chain, "that comparison", folded.inverted)
+        return len(chain)
+    return 0
 
 
 def _reader(following: list[Named]) -> tuple[nn.Module | None, bool]:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from fastconv.nn import operators
 from fastconv.nn._base import BinaryLayer
 from fastconv.nn._fold import Folded, fold, is_channelwise, is_plain
+from fastconv.nn._fold_numbers import NORMS, Comparison, fold_numbers
 from fastconv.nn.gradients import per_filter
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
-from fastconv.nn.packed_layers import PackedConv2d, PackedLayer, PackedLinear, PackedMaxPool2d
+from fastconv.nn.packed_layers import PackedConv2d, PackedLayer, PackedLinear, PackedMaxPool2d, PackSigns
 from fastconv.nn.signs import BinaryMaxPool2d, Sign
 
 
@@ -66,9 +67,7 @@ def fold_into(layer: BinaryLayer, chain: Sequence[nn.Module]) -> Folded | None:
     the same."""
     if not takes_signs(layer):
         return None
-    modules = [module for module in chain if not is_sign(module)]
-    pools = [at for at, module in enumerate(modules) if pools_numbers(module)]
-    before, after = (modules[: pools[0]], modules[pools[0] + 1 :]) if pools else (modules, None)
+    before, after = _around_pool(chain)
     _, (scale,) = layer.filters()
 
     def finish(y: Tensor) -> Tensor:
@@ -78,6 +77,33 @@ def fold_into(layer: BinaryLayer, chain: Sequence[nn.Module]) -> Folded | None:
     filters, terms = layer.weight.shape[0], layer.weight[0].numel()
     image = isinstance(layer, BinaryConv2d)
     return fold(finish, before, after, filters, image, terms, layer.weight.device)
+
+
+def fold_before(chain: Sequence[nn.Module]) -> tuple[PackSigns, Comparison] | None:
+    """``chain``, the modules up to the next sign, as a comparison of the numbers that come in, pooling apart;
+    None if none is the same, or no batch normalization says how many channels there are."""
+    norm = next((module for module in chain if isinstance(module, NORMS)), None)
+    if norm is None or norm.running_mean is None:
+        return None
+    before, after = _around_pool(chain)
+    image = isinstance(norm, nn.BatchNorm2d)
+    device = norm.running_mean.device
+    folded = fold_numbers(before, after or (), norm.num_features, image, device)
+    if folded is None:
+        return None
+    flipping = bool(folded.flip.any())
+    packed = PackSigns(norm.num_features, image, True, flipping)
+    packed.tau = folded.tau
+    if flipping:
+        packed.flip = operators.pack_signs(folded.flip, 0)
+    return packed, folded
+
+
+def _around_pool(chain: Sequence[nn.Module]) -> tuple[list[nn.Module], list[nn.Module] | None]:
+    """The modules before max-pooling and those after it, without the sign; None after it if there is none."""
+    modules = [module for module in chain if not is_sign(module)]
+    pools = [at for at, module in enumerate(modules) if pools_numbers(module)]
+    return (modules[: pools[0]], modules[pools[0] + 1 :]) if pools else (modules, None)
 
 
 def pack_layer(

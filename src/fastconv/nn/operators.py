@@ -36,11 +36,16 @@ def operator(name: str, schema: str) -> Any:
     return custom_op(f"fastconv::{name}", mutates_args=(), schema=schema)
 
 
-@operator("pack_signs", "(Tensor x, int axis) -> Tensor")
-def pack_signs(x: Tensor, axis: int) -> Tensor:
-    """The words of the signs of ``x`` along ``axis``, which becomes the last."""
+@operator("pack_signs", "(Tensor x, int axis, Tensor? threshold=None) -> Tensor")
+def pack_signs(x: Tensor, axis: int, threshold: Tensor | None = None) -> Tensor:
+    """The words of the signs of ``x`` along ``axis``, which becomes the last.
+
+    ``threshold`` (n,) has a number to compare with for each index of ``axis``, in the place of 0.
+    """
+    behind = x.dim() - axis % x.dim() - 1
     with placed(x.device):
-        return to_tensor(fastconv.pack_signs(lent(x), axis=axis).words)
+        bounds = 0 if threshold is None else lent(threshold.reshape(-1, *(1,) * behind))
+        return to_tensor(fastconv.pack_signs(lent(x), axis=axis, threshold=bounds).words)
 
 
 @operator("unpack_signs", "(Tensor words, int length, ScalarType dtype) -> Tensor")
@@ -183,7 +188,7 @@ def binary_max_pool2d(
 
 
 @pack_signs.register_fake
-def _(x: Tensor, axis: int) -> Tensor:
+def _(x: Tensor, axis: int, threshold: Tensor | None = None) -> Tensor:
     sizes = list(x.shape)
     length = sizes.pop(axis)
     return x.new_empty((*sizes, (length + 63) // 64), dtype=torch.uint64)

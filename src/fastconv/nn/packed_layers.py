@@ -232,10 +232,41 @@ class PackedMaxPool2d(nn.Module):
 
 
 class PackSigns(nn.Module):
-    """The signs of images (N, C, H, W) as words (N, H, W, w)."""
+    """Numbers to the words of their signs.
+
+    Parameters
+    ----------
+    length : int
+        Channels of images, or features of rows.
+    image : bool
+        Whether numbers come as (N, C, H, W), else as (N, C).
+    comparing : bool
+        Whether each channel has a number ``tau`` to compare with, in the place of 0.
+    flipping : bool
+        Whether signs of some channels are turned over then. ``flip`` has a bit for each channel.
+    """
+
+    def __init__(
+        self, length: int, image: bool = True, comparing: bool = False, flipping: bool = False
+    ) -> None:
+        super().__init__()
+        self.length, self.image, self.comparing, self.flipping = length, image, comparing, flipping
+        self.register_buffer("tau", torch.zeros(length) if comparing else None)
+        self.register_buffer("flip", _words(length) if flipping else None)
+
+    def signs_of_words(self) -> list[tuple[str, int]]:
+        """As of :class:`PackedLayer`."""
+        return [("flip", self.length)] if self.flipping else []
 
     def forward(self, x: Tensor) -> Tensor:
-        return operators.pack_signs(x, -3)
+        """Numbers (N, C, H, W) to words (N, H, W, w), or (N, C) to (N, w)."""
+        if not self.image and x.dim() != 2:
+            raise ValueError(f"PackSigns: x must have shape (N, {self.length}) here, got {tuple(x.shape)}")
+        words = operators.pack_signs(x, -3 if self.image else -1, self.tau)
+        return words ^ self.flip if self.flipping else words
+
+    def extra_repr(self) -> str:
+        return f"{self.length}, image={self.image}, comparing={self.comparing}"
 
 
 class UnpackSigns(nn.Module):
