@@ -1,8 +1,10 @@
 """``fastconv bench``: every row runs, results are compared, verdicts are right, nothing missing fails."""
 
+import copy
 import json
 import math
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 from conftest import needs_gpu_or_compiler, optional
 
 import fastconv
-from fastconv.bench import binary, ceilings, gpu, peers, processes, report, run, trunk
+from fastconv import Threshold
+from fastconv.bench import binary, ceilings, gpu, openvino_models, peers, processes, report, run, trunk
 from fastconv.bench.facts import others, steadiness
 from fastconv.bench.model import (
     Comparison,
@@ -43,6 +46,12 @@ def measured(rows):
     for line in lines:
         assert line.status == "not installed" or math.isfinite(line.value)
     return lines
+
+
+def needs_torch_and_openvino():
+    optional("torch")
+    peers.openvino()  # imports it without its telemetry
+    optional("openvino")
 
 
 def lines_of(*rivals):
@@ -167,6 +176,68 @@ def test_a_deployed_trunk_that_is_not_the_trained_one_is_an_error(monkeypatch):
     (line,) = run.measure(run.select("deployed trunk 1"), QUICK, lambda name: None)
     assert line.status == "failed"
     assert f"fastconv and {trunk.TRAINED} disagree" in line.note
+
+
+def test_the_stem_rounds_no_sum_so_that_every_library_has_the_same_signs():
+    torch = optional("torch")
+    stem = trunk.models(QUICK)[0][:3]
+    x = torch.from_numpy(trunk.images(8, QUICK))
+    with torch.inference_mode():
+        assert torch.equal(stem(x).double(), copy.deepcopy(stem).double()(x.double()))
+
+
+def test_a_sign_that_differs_is_no_rounding():
+    optional("torch")
+    trained = trunk.models(QUICK)[0]
+    norm = trained[-1]
+    by_a_sign = 2 * norm.weight.detach().abs() / (norm.running_var + norm.eps).sqrt()
+    assert (by_a_sign.numpy()[:, None, None] > 100 * trunk.tolerance(trained)).all()
+
+
+def test_openvino_passes_packed_bits_from_layer_to_layer(monkeypatch):
+    needs_torch_and_openvino()
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("OpenVINO has binary convolutions of packed bits for x86-64 alone")
+    compile_model, models = openvino_models.compiled, []
+
+    def compiled(source, result):
+        models.append(compile_model(source, result))
+        return models[-1]
+
+    monkeypatch.setattr(openvino_models, "compiled", compiled)
+    trained, deployed, _ = trunk.models(QUICK)
+    trunk._openvino(trained, deployed, trunk.images(1, QUICK))
+    nodes = [node.get_rt_info() for node in models[0].get_runtime_model().get_ordered_ops()]
+    kinds = [(node["layerType"].astype(str), node["outputPrecisions"].astype(str)) for node in nodes]
+    assert [kind for kind in kinds if kind[0] in ("FakeQuantize", "BinaryConvolution")] == [
+        ("FakeQuantize", "u1"),
+        *[("BinaryConvolution", "u1")] * 3,
+        ("BinaryConvolution", "f32"),
+    ]
+
+
+def test_another_trunk_in_openvino_is_an_error(monkeypatch):
+    needs_torch_and_openvino()
+    same = openvino_models.trunk
+
+    def opposite(x, trained, thresholds):
+        *others, last = thresholds
+        return same(x, trained, [*others, Threshold(last.tau, ~last.flip)])
+
+    monkeypatch.setattr(openvino_models, "trunk", opposite)
+    monkeypatch.setattr(trunk, "_compiled", lambda model, x: None)
+    (line,) = run.measure(run.select("deployed trunk 1"), QUICK, lambda name: None)
+    assert line.status == "failed"
+    assert f"fastconv and {trunk.OPENVINO} disagree" in line.note
+
+
+def test_without_openvino_the_trunk_is_measured(monkeypatch):
+    optional("torch")
+    monkeypatch.setattr(peers, "openvino", lambda: None)
+    monkeypatch.setattr(trunk, "_compiled", lambda model, x: None)
+    lines = measured(run.select("deployed trunk 1"))
+    missing = [line.peer for line in lines if line.status == "not installed"]
+    assert missing == [trunk.COMPILED, trunk.OPENVINO]
 
 
 def test_verdicts():

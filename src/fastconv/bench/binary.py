@@ -12,7 +12,7 @@ import numpy as np
 from fastconv import Threshold, correlate2d, pack_filters, pack_signs, xnor_conv2d, xnor_matmul
 from fastconv._dispatch import Array
 from fastconv._measure import seconds_in_turn
-from fastconv.bench import peers
+from fastconv.bench import openvino_models, peers
 from fastconv.bench.ceilings import popcount_rate
 from fastconv.bench.model import (
     BLAS_REST,
@@ -138,7 +138,7 @@ def end_to_end(batch: int, shape: tuple[int, int, int], layout: str, settings: S
     return Comparison(
         lambda: xnor_conv2d(x, layer.filters, padding=1, data_format=layout, out=out),
         [
-            Rival(OPENVINO, peers.openvino_convolution(x, bits, layout), Target(1.0)),
+            Rival(OPENVINO, openvino_models.binary_convolution(x, bits, layout), Target(1.0)),
             Rival(INT8, int8, read=read_torch, tolerance=0.501 * step),
             Rival(FLOAT_LAST, float_last, read=read_torch),
             Rival(FLOAT, float_first, read=read_torch),

@@ -98,41 +98,6 @@ def torch_int8_convolution(x: Array, weight: Array, step: float) -> Call | None:
     return torch_call(prepare)
 
 
-def openvino_convolution(x: Array, bits: Array, layout: str) -> Call | None:
-    """BinaryConvolution with zero padding 1 of the signs of float x in ``layout``, result float in it.
-
-    ``bits`` (O, C, 3, 3) of 0 and 1 stand for weights -1 and +1. The result lies in OpenVINO's own tensor.
-    NHWC is an NCHW network between two transpositions, which OpenVINO's compiler makes disappear.
-    """
-    ov = openvino()
-    if ov is None:
-        return None
-    op, opset8 = (importlib.import_module(f"openvino.{name}") for name in ("op", "opset8"))
-
-    def constant(value: float, channels: int = 1) -> Any:
-        return opset8.constant(np.full((1, channels, 1, 1), value, np.float32))
-
-    source = opset8.parameter(list(x.shape), np.float32, name="x")
-    image = source if layout == "NCHW" else opset8.transpose(source, np.array([0, 3, 1, 2], np.int32))
-    zero = constant(0, bits.shape[1])
-    signs = opset8.fake_quantize(image, zero, zero, constant(0), constant(1), 2)
-    stored = np.unpackbits(np.packbits(bits.reshape(-1), bitorder="little"))  # it reads each byte backwards
-    weight = op.Constant(ov.Type.u1, ov.Shape(list(bits.shape)), stored)
-    ones = [1, 1]
-    result = opset8.binary_convolution(signs, weight, ones, ones, ones, ones, "xnor-popcount", 0.0)
-    if layout == "NHWC":
-        result = opset8.transpose(result, np.array([0, 2, 3, 1], np.int32))
-    options = {"INFERENCE_NUM_THREADS": threads(), "PERFORMANCE_HINT": "LATENCY"}
-    compiled = ov.Core().compile_model(ov.Model([result], [source]), "CPU", options)
-    request = compiled.create_infer_request()
-    request.set_tensor("x", ov.Tensor(x, shared_memory=True))
-
-    def run(keep: Array = x) -> Any:  # OpenVINO holds no reference to the array it shares
-        return request.infer(share_outputs=True)[0]
-
-    return run
-
-
 def opencv_filter(image: Array, weight: Array) -> Call | None:
     """filter2D with zeros outside, into an array of its own that is used again."""
     cv = opencv()

@@ -1,4 +1,4 @@
-"""Rows of a whole network: a binary trunk of ResNet-18's shape, deployed, beside the float one in PyTorch.
+"""Rows of a whole network: a binary trunk of ResNet-18's shape, deployed, beside OpenVINO and PyTorch.
 
 A float stem (7×7 convolution with stride 2 of 3 to 64 channels, batch normalization, 3×3 max-pooling with
 stride 2), then ResNet-18's sixteen 3×3 convolutions, one after another, each with a batch normalization. The
@@ -16,14 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._dispatch import Array
-from fastconv.bench import peers
-from fastconv.bench.model import Comparison, Line, Rival, Row, Settings, Target, compare
+from fastconv.bench import openvino_models, peers
+from fastconv.bench.model import Comparison, Line, Rival, Row, Settings, Target, compare, rounding
+from fastconv.packed import Threshold
 
 BATCHES = (1, 8)
 SECTION = "Deployed trunk of ResNet-18's shape"
 LAST, FIRST = "PyTorch float32, channels last", "PyTorch float32, contiguous"
 COMPILED, TRAINED = "PyTorch float32, torch.compile", "the binary trunk as trained, in floats"
-PEERS = {LAST: Target(8), FIRST: Target(8), COMPILED: None, TRAINED: None}
+OPENVINO = "the binary trunk in OpenVINO"
+PEERS = {LAST: Target(8), FIRST: Target(8), COMPILED: None, TRAINED: None, OPENVINO: None}
+STEP = 1 / 256
+"""All numbers in images and in the stem are multiples, as the pixels of a photograph are."""
 
 
 class Convolution(NamedTuple):
@@ -46,23 +50,36 @@ def _measured(batch: int, settings: Settings, row: Row) -> list[Line]:
 def comparison(batch: int, settings: Settings) -> Comparison:
     """Images in, the numbers of the last batch normalization out.
 
-    The deployed trunk must give exactly what the trained one computes in floats. The float32 trunk has
-    other weights in the same places, and ReLU after each batch normalization: only its time is of interest.
+    The deployed trunk must give exactly what the trained one computes in floats. OpenVINO computes the same
+    trunk, and the last batch normalization in an order of its own. The float32 trunk has other weights in
+    the same places, and ReLU after each batch normalization: only its time is of interest.
     """
     trained, deployed, real = models(settings)
     x = images(batch, settings)
-    runs = {
+    floats = {
         LAST: _call(real, x, channels_last=True),
         FIRST: _call(_laid_out(real, channels_last=False), x, channels_last=False),
         COMPILED: _compiled(real, x),
-        TRAINED: _call(trained, x, channels_last=True),
     }
+    last_to_first = partial(np.moveaxis, source=-1, destination=1)
     rivals = [
-        Rival(peer, runs[peer], target, read=np.asarray if peer == TRAINED else None)
-        for peer, target in PEERS.items()
+        *(Rival(peer, run, PEERS[peer], read=None) for peer, run in floats.items()),
+        Rival(TRAINED, _call(trained, x, channels_last=True)),
+        Rival(OPENVINO, _openvino(trained, deployed, x), read=last_to_first, tolerance=tolerance(trained)),
     ]
     ours: Any = _call(deployed, x, channels_last=True)
     return Comparison(ours, rivals)
+
+
+def tolerance(trained: Any) -> Array:
+    """What rounding in the last batch normalization may change; a single wrong sign changes far more."""
+    binary, norm = trained[-2:]
+    gamma, beta, mean, var = (
+        t.detach().numpy() for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    )
+    largest = binary.weight[0].numel() + np.abs(mean)
+    magnitude = np.abs(gamma) / np.sqrt(var + norm.eps) * largest + np.abs(beta)
+    return magnitude[:, None, None] * rounding(2)
 
 
 def convolutions(settings: Settings) -> list[Convolution]:
@@ -73,7 +90,8 @@ def convolutions(settings: Settings) -> list[Convolution]:
 
 def images(batch: int, settings: Settings) -> Array:
     side = settings.pick(224, 32)
-    return np.random.default_rng(batch).standard_normal((batch, 3, side, side), np.float32)
+    numbers = np.random.default_rng(batch).standard_normal((batch, 3, side, side), np.float32)
+    return np.round(numbers / STEP) * np.float32(STEP)
 
 
 @cache
@@ -82,13 +100,14 @@ def models(settings: Settings) -> tuple[Any, Any, Any]:
     torch = peers.torch()
     from fastconv.nn import BinaryConv2d, deploy  # which need PyTorch
 
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         trained = _trunk(torch.nn, settings, BinaryConv2d, ())
         real = _trunk(torch.nn, settings, partial(torch.nn.Conv2d, bias=False), (torch.nn.ReLU,))
         for module in trained:
             if isinstance(module, torch.nn.BatchNorm2d):
                 _pretend_training(torch.nn.init, module)
+        _make_exact(*trained[:2])
     trained, real = (_laid_out(model.eval(), channels_last=True) for model in (trained, real))
     return trained, deploy(trained)[0], real
 
@@ -111,6 +130,17 @@ def _pretend_training(init: Any, norm: Any) -> None:
     init.normal_(norm.weight, 0.5)
     for numbers in (norm.bias, norm.running_mean):
         init.normal_(numbers)
+
+
+def _make_exact(convolution: Any, norm: Any) -> None:
+    """The stem in multiples of STEP: no sum of its products is rounded, in whatever order a library adds.
+
+    Otherwise some signs would depend on the library, and each of them turns others in the layers after.
+    """
+    norm.weight.sign_()
+    norm.eps = 0.0
+    for numbers in (convolution.weight, norm.bias, norm.running_mean):
+        numbers.div_(STEP).round_().mul_(STEP)
 
 
 def _laid_out(model: Any, *, channels_last: bool) -> Any:
@@ -145,3 +175,13 @@ def _compiled(model: Any, x: Array) -> peers.Call | None:
         return peers.torch_call(prepare)
     except peers.torch()._dynamo.exc.BackendCompilerFailed:
         return None
+
+
+def _openvino(trained: Any, deployed: Any, x: Array) -> peers.Call | None:
+    """Both thresholds and images as the deployed trunk has them: exact, and channels last."""
+    thresholds = [
+        Threshold(layer.tau.numpy(), layer.flip.numpy())
+        for layer in deployed
+        if getattr(layer, "tau", None) is not None
+    ]
+    return openvino_models.trunk(np.ascontiguousarray(np.moveaxis(x, 1, -1)), trained, thresholds)
