@@ -162,7 +162,7 @@ def test_the_deployed_trunk_passes_packed_bits_from_layer_to_layer():
     optional("torch")
     _, deployed, _ = trunk.models(QUICK)
     names = [type(module).__name__ for module in deployed]
-    assert names == ["Conv2d", "BatchNorm2d", "MaxPool2d", *["PackedConv2d"] * 4, "BatchNorm2d"]
+    assert names == ["Conv2d", "PackSigns", "PackedMaxPool2d", *["PackedConv2d"] * 4, "BatchNorm2d"]
     assert [module.result for module in deployed[3:-1]] == ["signs", "signs", "signs", "numbers"]
 
 

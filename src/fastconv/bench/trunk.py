@@ -179,9 +179,11 @@ def _compiled(model: Any, x: Array) -> peers.Call | None:
 
 def _openvino(trained: Any, deployed: Any, x: Array) -> peers.Call | None:
     """Both thresholds and images as the deployed trunk has them: exact, and channels last."""
+    from fastconv.nn.packed_layers import PackedConv2d  # which needs PyTorch
+
     thresholds = [
         Threshold(layer.tau.numpy(), layer.flip.numpy())
         for layer in deployed
-        if getattr(layer, "tau", None) is not None
+        if isinstance(layer, PackedConv2d) and layer.result == "signs"
     ]
     return openvino_models.trunk(np.ascontiguousarray(np.moveaxis(x, 1, -1)), trained, thresholds)
