@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ torch = optional("torch")
 nn = torch.nn
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, operators  # noqa: E402
 from fastconv.nn._fold import fold  # noqa: E402
-from fastconv.nn.packed_layers import PackedConv2d, PackedLinear, PackedMaxPool2d, PackSigns  # noqa: E402
+from fastconv.nn.packed_layers import PackedConv2d, PackedLinear  # noqa: E402
+from fastconv.nn.packed_signs import PackedMaxPool2d, PackSigns  # noqa: E402
 
 SCALES = st.sampled_from([None, "alpha", "learned"])
 CHANNELS = st.sampled_from([1, 2, 6, 64, 65, 90])
@@ -151,6 +153,7 @@ def test_deployed_chain_equals_the_float_chain(made, seed):
     deployed, report = deploy(model, x)
     with torch.no_grad():
         assert torch.equal(deployed(x), model(x))
+        assert torch.equal(nn.Sequential(*deployed)(x), model(x)), "operator by operator"
     assert report.deviation == 0
     assert report.before == sum(t.nbytes for t in before.values())
     assert report.after == sum(t.nbytes for t in deployed.state_dict().values())
@@ -400,6 +403,39 @@ def test_a_module_with_a_hook_is_called():
 
 
 @torch.inference_mode()
+def chain_for_images():
+    layers = [nn.Conv2d(3, 65, 3), nn.BatchNorm2d(65), nn.MaxPool2d(2), BinaryConv2d(65, 70, 3, padding=1)]
+    return filled(nn.Sequential(*layers, nn.BatchNorm2d(70), Sign(), BinaryConv2d(70, 6, 3)), 3)
+
+
+def test_what_follows_operators_sees_those_of_a_deployed_model():
+    deployed, _ = deploy(chain_for_images())
+    seen = []
+
+    class Follower(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+            seen.append(str(operator))
+            return operator(*args, **(kwargs or {}))
+
+    x = torch.randn(2, 3, 12, 12)
+    with Follower():
+        y = deployed(x)
+    operators_seen = [name for name in seen if name.startswith("fastconv.")]
+    assert [name.split(".")[1] for name in operators_seen] == [
+        *("pack_signs", "binary_max_pool2d", "xnor_conv2d_signs", "xnor_conv2d"),
+    ]
+    assert torch.equal(y, deployed(x))
+
+
+def test_threads_may_share_a_deployed_model():
+    deployed, _ = deploy(chain_for_images())
+    images = torch.randn(8, 3, 20, 20).split(1)
+    expected = [deployed(x) for x in images]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            assert all(map(torch.equal, pool.map(deployed, images), expected))
+
+
 def test_a_state_loaded_in_inference_mode_is_noticed():
     first, second = (nn.Sequential(BinaryLinear(70, 9), Sign(), BinaryLinear(9, 5)) for _ in range(2))
     x = torch.randn(20, 70)
@@ -414,12 +450,13 @@ def test_a_state_loaded_in_inference_mode_is_noticed():
 def test_compilers_take_a_deployed_model():
     model = filled(
         nn.Sequential(
-            BinaryConv2d(5, 70, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(70), nn.Flatten(),
+            nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), BinaryConv2d(5, 70, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(70), nn.Flatten(),
             BinaryLinear(70 * 16, 6, bias=True), nn.ReLU(),
         ), 0,
     )  # fmt: skip
     deployed, _ = deploy(model)
-    x = torch.randn(2, 5, 8, 8)
+    x = torch.randn(2, 3, 8, 8)
+    assert any(isinstance(m, PackSigns) and m.flipping for m in deployed)
     assert any(isinstance(m, PackedMaxPool2d) and m.inverting for m in deployed)
     exported = torch.export.export(deployed, (x,)).module()
     compiled = torch.compile(deployed, backend="eager", fullgraph=True)

@@ -124,7 +124,7 @@ def test_what_a_file_cannot_hold_is_refused(tmp_path):
     class Own(nn.Module):
         pass
 
-    with pytest.raises(TypeError, match="a chain, got Own"):
+    with pytest.raises(TypeError, match="a chain, or a Sequential, got Own"):
         save(Own(), tmp_path / "model")
     with pytest.raises(TypeError, match="got a layer of type Own"):
         save(nn.Sequential(Own()), tmp_path / "model")

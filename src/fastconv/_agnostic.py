@@ -10,8 +10,24 @@ from typing import Any
 import numpy as np
 
 from fastconv._arguments import float_result
+from fastconv._epilogue import Epilogue
+from fastconv._layer import Layer
+from fastconv.packed import PackedFilters, PackedSigns
 
 Array = Any
+
+
+def settled_conv2d(
+    xnor_conv2d: Callable[..., Any], filters: PackedFilters, layer: Layer, epilogue: Epilogue
+) -> Callable[[Array], Array]:
+    """``xnor_conv2d`` of the words of signs, its result an array, too."""
+
+    def run(words: Array) -> Array:
+        signs = PackedSigns(words, layer.channels * layer.groups)
+        found = xnor_conv2d(signs, filters, layer, epilogue, None)
+        return found.words if isinstance(found, PackedSigns) else found
+
+    return run
 
 
 def mean_magnitude(xp: ModuleType, weight: Array) -> Array:

@@ -161,18 +161,36 @@ def _add_columns(sums, column, stride, totals):
 
 
 @parallel_kernel
-def max_pool(images, kernel, stride, dilation, before, out):
-    """out (N, Ho, Wo, w) = the OR of the words of images (N, H, W, w) under each window."""
-    n, height, width, depth = out.shape
+def max_pool(images, kernel, stride, dilation, before, scratch, out):
+    """out (N, Ho, Wo, w) = the OR of the words of images (N, H, W, w) under each window; scratch: a worker's
+    own."""
+    n, height, _, depth = out.shape
     h, w = images.shape[1], images.shape[2]
-    for index in numba.prange(n * height):
-        image, i = divmod(np.int64(index), height)
-        for j in range(width):
-            out[image, i, j] = 0
+    workers = scratch.shape[0]
+    total = n * height
+    for index in numba.prange(workers):
+        worker = np.int64(index)
+        line = scratch[worker, : w * depth]
+        for task in range(total * worker // workers, total * (worker + 1) // workers):
+            image, i = divmod(task, height)
+            line[:] = 0
             for a in range(kernel[0]):
                 row = i * stride[0] + a * dilation[0] - before[0]
-                for b in range(kernel[1]):
-                    column = j * stride[1] + b * dilation[1] - before[1]
-                    if 0 <= row < h and 0 <= column < w:
-                        for k in range(depth):
-                            out[image, i, j, k] |= images[image, row, column, k]
+                if 0 <= row < h:
+                    source = images[image, row].reshape(-1)
+                    for k in range(line.size):
+                        line[k] |= source[k]
+            target = out[image, i].reshape(-1)
+            target[:] = 0
+            for b in range(kernel[1]):
+                _join_columns(line, b * dilation[1] - before[1], stride[1], depth, target)
+
+
+@numba.njit
+def _join_columns(line, column, stride, depth, target):
+    """target[j * depth + k] |= line[(column + j * stride) * depth + k], where there is such a column."""
+    columns, width = line.size // depth, target.size // depth
+    for j in range(max(-(column // stride), 0), min((columns - 1 - column) // stride + 1, width)):
+        at, to = (column + j * stride) * depth, j * depth
+        for k in range(depth):
+            target[to + k] |= line[at + k]

@@ -80,12 +80,7 @@ def padded_words(x: Array | PackedSigns, layer: Layer) -> Array:
     unpadded = (height, width) == (h, w)
     shape = n, groups, height, width, depth
     if isinstance(x, PackedSigns):
-        whole = native(x.words).reshape(n, 1, h, w, -1) if groups == 1 else _regrouped(x, layer)
-        if unpadded:
-            return whole
-        words = np.zeros(shape, np.uint64)
-        words[:, :, top : top + h, left : left + w] = whole
-        return words
+        return bordered(x.words.reshape(n, 1, h, w, -1) if groups == 1 else _regrouped(x, layer), layer)
     words = np.empty(shape, np.uint64) if unpadded else np.zeros(shape, np.uint64)
     if words.size:
         values, low, span = sign_keys(x)
@@ -97,6 +92,17 @@ def padded_words(x: Array | PackedSigns, layer: Layer) -> Array:
         rows = scratch((BLOCK, np.uint64), serially=serially)
         pack_image(flat, low, span, image, words, *rows, serially=serially)
     return words
+
+
+def bordered(words: Array, layer: Layer) -> Array:
+    """words (N, groups, H, W, w) in the middle of zeros."""
+    (height, width), (h, w) = layer.geometry.padded, layer.geometry.size
+    if (height, width) == (h, w):
+        return native(words)
+    (top, _), (left, _) = layer.geometry.padding
+    padded = np.zeros((*words.shape[:2], height, width, words.shape[4]), np.uint64)
+    padded[:, :, top : top + h, left : left + w] = words
+    return padded
 
 
 def _regrouped(x: PackedSigns, layer: Layer) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +29,9 @@ SMALL_PRODUCTS = 2**23
 SMALL_SUMS = 2**18
 """The same for lanes of pixels, which take one tap at a time."""
 
+TARGETS = {INTEGERS: 6, SCALED: 7, SIGNS: 8}
+"""Where in the arguments of a store the result is."""
+
 _NO_INTEGERS, _NO_WORDS = np.empty(0, np.int32), np.empty(0, np.uint64)
 _NO_TAU, _NO_FLIP = native(_NO_INTEGERS), native(np.empty(0, np.uint8))
 _NO_FLOATS = {dtype: np.empty(0, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
@@ -46,7 +50,21 @@ def multiply(
 ) -> None:
     """Multiply ``words`` (N, G, Hp, Wp, w), padded by -1, by ``tiles``, and correct that for ``pad_value``
     by what ``weight`` says."""
-    n, groups, _, _, depth = words.shape
+    settled_product(words.shape, tiles, filters, terms, geometry, store, weight, pad_value)(words, store)
+
+
+def settled_product(
+    shape: tuple[int, ...],
+    tiles: Array,
+    filters: int,
+    terms: int,
+    geometry: Window,
+    store: tuple[Any, ...],
+    weight: PackedFilters | None = None,
+    pad_value: int = -1,
+) -> Callable[[Array, tuple[Any, ...]], None]:
+    """:func:`multiply` for words of ``shape`` and stores like ``store``, with nothing left to find out."""
+    n, groups, _, _, depth = shape
     whole = store[0][KIND] == SIGNS and groups > 1
     small = n * groups * geometry.positions * filters * terms <= SMALL_PRODUCTS
     workers = 1 if small else threads()
@@ -59,19 +77,13 @@ def multiply(
             ("totals", plan.kinds, groups, pad_value),
             lambda: edge_totals(weight, plan.kinds, groups, pad_value),
         )
-    starts, sums = scratch((2 * MOST_PIXELS, np.int64), (2 * UNIT * UNIT, np.int32), serially=small)
-    multiply_words(
-        native(words.reshape(-1)),
-        tiles,
-        plan.offsets,
-        plan.problem,
-        plan.edges,
-        totals,
-        store,
-        starts,
-        sums,
-        serially=small,
-    )
+    fixed = tiles, plan.offsets, plan.problem, plan.edges, totals
+
+    def launch(words: Array, store: tuple[Any, ...]) -> None:
+        own = scratch((2 * MOST_PIXELS, np.int64), (2 * UNIT * UNIT, np.int32), serially=small)
+        multiply_words(native(words.reshape(-1)), *fixed, store, *own, serially=small)
+
+    return launch
 
 
 def multiply_image(image: Array, filters: PackedFilters, layer: Layer, store: tuple[Any, ...]) -> None:

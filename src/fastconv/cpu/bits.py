@@ -144,6 +144,9 @@ def _pack_turned(x: Array, axis: int, threshold: Any, strict: bool, words: Array
     if not readable(turned):
         return False
     others = [d for d in order if d != axis]
+    if others == sorted(others):
+        _pack(turned, order.index(axis), threshold, strict, words)
+        return True
     packed = np.empty((*(x.shape[d] for d in others), words.shape[-1]), np.uint64)
     _pack(turned, order.index(axis), threshold, strict, packed)
     words[...] = packed.transpose(*np.argsort(others), -1)
@@ -163,7 +166,14 @@ def _channel_bounds(dtype: np.dtype[Any], thresholds: Any, strict: bool) -> tupl
     ranges."""
     if thresholds.ndim > 1 or dtype.kind != "f":
         return None
-    lows, top = least_keys(dtype, thresholds, strict), infinity_key(dtype)
+    return _remembered_bounds(dtype, thresholds.tobytes(), thresholds.dtype, strict)
+
+
+@lru_cache(maxsize=64)
+def _remembered_bounds(
+    dtype: np.dtype[Any], content: bytes, kind: np.dtype[Any], strict: bool
+) -> tuple[Array, Array]:
+    lows, top = least_keys(dtype, np.frombuffer(content, kind), strict), infinity_key(dtype)
     spans = np.where(lows > top, 0, top - lows)
     lows = np.where(lows > top, -(2 ** (8 * dtype.itemsize - 1)), lows)  # the key of nothing
     bounds = np.zeros((2, -(-lows.size // BLOCK) * BLOCK), np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -16,6 +17,7 @@ from fastconv.cpu import bits
 from fastconv.cpu._arrays import Array, deliver, native, result, stacked
 from fastconv.cpu._images import max_pool
 from fastconv.cpu._operands import (
+    bordered,
     filter_tiles,
     mean_magnitude,
     pack_filters,
@@ -23,13 +25,17 @@ from fastconv.cpu._operands import (
     padded_words,
 )
 from fastconv.cpu._products import (
+    TARGETS,
     line_window,
     mean_magnitudes,
     multiply,
     multiply_image,
     pairs_of,
+    settled_product,
     store_arguments,
 )
+from fastconv.cpu._store import KIND
+from fastconv.cpu._threads import SMALL, scratch
 from fastconv.cpu._vector import LANES
 from fastconv.packed import PackedFilters, PackedSigns
 
@@ -111,11 +117,7 @@ def xnor_conv2d(
         if epilogue.by_window:
             factor = np.empty((layer.images, groups, positions), epilogue.dtype)
             mean_magnitudes(np.asarray(x), layer.source, geometry, groups, factor)
-        if layer.target.channels_last:
-            strides = (o * positions, part, 1, o)
-        else:
-            strides = (o * positions, part * positions, positions, 1)
-        store = store_arguments(epilogue, factor, groups, part, positions, strides, target)
+        store = store_arguments(epilogue, factor, groups, part, positions, _strides(layer), target)
         if _lanes_over_pixels(c, part):
             multiply_image(x.unpack() if isinstance(x, PackedSigns) else x, filters, layer, store)
         else:
@@ -123,6 +125,33 @@ def xnor_conv2d(
             tiles = filters.derived(("tiles", groups), lambda: filter_tiles(filters.words, groups))
             multiply(words, tiles, part, c * geometry.taps, geometry, store, filters, layer.pad_value)
     return finished(deliver(target, out), epilogue, o)
+
+
+def settled_conv2d(filters: PackedFilters, layer: Layer, epilogue: Epilogue) -> Callable[[Array], Array]:
+    """:func:`xnor_conv2d` of the words of signs, its result an array, too, and nothing of it "by_window".
+
+    For the layer of a network, whose calls come again and again, and would take as long to find out what to
+    do as to do it.
+    """
+    geometry, c, o = layer.geometry, layer.channels, layer.filters
+    template = output(result, epilogue, layer.shape, layer.logical, None)
+    if layer.groups > 1 or _lanes_over_pixels(c, o) or not template.size:
+        return _agnostic.settled_conv2d(xnor_conv2d, filters, layer, epilogue)
+    shape, dtype, depth = template.shape, template.dtype, -(-c // 64)
+    source, padded = (layer.images, 1, *geometry.size, depth), (layer.images, 1, *geometry.padded, depth)
+    tiles = filters.derived(("tiles", 1), lambda: filter_tiles(filters.words, 1))
+    store = store_arguments(epilogue, None, 1, o, geometry.positions, _strides(layer), template)
+    terms = c * geometry.taps
+    multiply = settled_product(padded, tiles, o, terms, geometry, store, filters, layer.pad_value)
+    place = TARGETS[store[0][KIND]]
+    before, after = store[:place], store[place + 1 :]
+
+    def run(words: Array) -> Array:
+        target = np.empty(shape, dtype)
+        multiply(bordered(words.reshape(source), layer), (*before, target.reshape(-1), *after))
+        return target
+
+    return run
 
 
 def activation_scale(
@@ -166,13 +195,23 @@ def binary_max_pool2d(words: Array, geometry: Window, shape: tuple[int, ...]) ->
     width = words.shape[-1]
     target = np.empty((*shape[:-1], width), np.uint64)
     if target.size:
-        images = stacked(native(words), 3)
-        max_pool(images, *pairs_of(geometry), stacked(target, 3))
+        images, serially = stacked(native(words), 3), words.nbytes <= SMALL
+        lines = scratch((geometry.size[1] * width, np.uint64), serially=serially)
+        max_pool(images, *pairs_of(geometry), *lines, stacked(target, 3), serially=serially)
     return target
 
 
 def binarize_residual(x: Array, terms: int, axis: int | None) -> list[tuple[Array, Array]]:
     return _agnostic.binarize_residual(np, bits.pack_signs, x, terms, axis)
+
+
+def _strides(layer: Layer) -> tuple[int, ...]:
+    """Of an image, a group, a filter and a pixel in the result."""
+    o, positions = layer.filters, layer.geometry.positions
+    part = o // layer.groups
+    if layer.target.channels_last:
+        return o * positions, part, 1, o
+    return o * positions, part * positions, positions, 1
 
 
 def _lanes_over_pixels(channels: int, filters: int) -> bool:

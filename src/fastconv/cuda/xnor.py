@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -91,6 +92,11 @@ def xnor_conv2d(
             strides,
         )  # fmt: skip
     return finished(deliver(target, out), epilogue, o)
+
+
+def settled_conv2d(filters: PackedFilters, layer: Layer, epilogue: Epilogue) -> Callable[[Array], Array]:
+    """:func:`xnor_conv2d` of the words of signs, its result an array, too."""
+    return _agnostic.settled_conv2d(xnor_conv2d, filters, layer, epilogue)
 
 
 def activation_scale(

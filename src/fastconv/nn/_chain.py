@@ -25,7 +25,7 @@ from fastconv.nn._convert import (
 from fastconv.nn._fold import is_channelwise, is_idle
 from fastconv.nn._report import Row, bytes_of, describe
 from fastconv.nn.layers import BinaryConv2d
-from fastconv.nn.packed_layers import PackedFlatten, PackSigns, UnpackSigns
+from fastconv.nn.packed_signs import PackedFlatten, PackSigns, UnpackSigns
 
 Named = tuple[str, nn.Module]
 
@@ -179,7 +179,7 @@ def _compare(stream: _Stream, rest: list[Named]) -> int:
         stream.packed, stream.image, stream.length, stream.flattened = True, image, packed.length, None
         stream.layers.append(packed)
         stream.rows.append(Row("", "", "added: numbers to bits", 0, bytes_of(packed)))
-        stream.add_folded(chain, "that comparison", folded.inverted)
+        stream.add_folded(chain, "that", folded.inverted)
         return len(chain)
     return 0
 

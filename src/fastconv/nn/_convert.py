@@ -14,7 +14,8 @@ from fastconv.nn._fold import Folded, fold, is_channelwise, is_plain
 from fastconv.nn._fold_numbers import NORMS, Comparison, fold_numbers
 from fastconv.nn.gradients import per_filter
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
-from fastconv.nn.packed_layers import PackedConv2d, PackedLayer, PackedLinear, PackedMaxPool2d, PackSigns
+from fastconv.nn.packed_layers import PackedConv2d, PackedLayer, PackedLinear
+from fastconv.nn.packed_signs import PackedMaxPool2d, PackSigns
 from fastconv.nn.signs import BinaryMaxPool2d, Sign
 
 

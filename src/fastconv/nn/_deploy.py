@@ -13,6 +13,7 @@ from fastconv.nn._chain import deploy_chain
 from fastconv.nn._convert import is_binary
 from fastconv.nn._fold import is_plain
 from fastconv.nn._report import Report, Row, bytes_of, describe
+from fastconv.nn.packed_sequential import PackedSequential
 
 
 def deploy(model: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, Report]:
@@ -38,7 +39,7 @@ def deploy(model: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, 
     Returns
     -------
     deployed : Module
-        A flat Sequential if ``model`` is a chain.
+        A flat PackedSequential if ``model`` is a chain.
     report : Report
         What became of each module, with bytes before and after.
 
@@ -84,7 +85,7 @@ def _deployed(model: nn.Module, rows: list[Row]) -> nn.Module:
         return _one_by_one(name, module, rows, done)
 
     if _is_chain(model):
-        return nn.Sequential(*deploy_chain(_flat("", model), rows, keep))
+        return PackedSequential(*deploy_chain(_flat("", model), rows, keep))
     return keep("", model)
 
 

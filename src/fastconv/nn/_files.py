@@ -11,15 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fastconv.nn._fold import is_plain
-from fastconv.nn.packed_layers import (
-    PackedConv2d,
-    PackedFlatten,
-    PackedLayer,
-    PackedLinear,
-    PackedMaxPool2d,
-    PackSigns,
-    UnpackSigns,
-)
+from fastconv.nn.packed_layers import PackedConv2d, PackedLayer, PackedLinear
+from fastconv.nn.packed_sequential import PackedSequential
+from fastconv.nn.packed_signs import PackedFlatten, PackedMaxPool2d, PackSigns, UnpackSigns
 from fastconv.nn.signs import BinaryMaxPool2d, Sign
 from fastconv.packed import PackedSigns
 
@@ -46,7 +40,7 @@ def save(deployed: nn.Module, path: Path) -> None:
 
     Parameters
     ----------
-    deployed : Sequential
+    deployed : PackedSequential or Sequential
         As :func:`fastconv.nn.deploy` makes of a chain.
     path : path
         Replaced if it exists.
@@ -54,16 +48,17 @@ def save(deployed: nn.Module, path: Path) -> None:
     Raises
     ------
     TypeError
-        If it is not a Sequential, or has a layer that a file cannot name.
+        If it is none, or has a layer that a file cannot name.
     ValueError
         If :func:`load` would not give the same model: if there are hooks, or a layer with tensors of another
         shape or dtype than its constructor makes, float64 among them. Nothing is written then.
     """
     from safetensors.torch import save_file
 
-    if type(deployed) is not nn.Sequential:
+    if type(deployed) not in (nn.Sequential, PackedSequential):
         raise TypeError(
-            f"save: deployed must be a Sequential, as deploy makes of a chain, got {type(deployed).__name__}"
+            "save: deployed must be a PackedSequential, as deploy makes of a chain, or a Sequential, "
+            f"got {type(deployed).__name__}"
         )
     for name, module in (("deployed", deployed), *deployed.named_children()):
         _check_call(name, module)
@@ -73,7 +68,7 @@ def save(deployed: nn.Module, path: Path) -> None:
     save_file(tensors, path, metadata={"format": FORMAT, "layers": layers})
 
 
-def load(path: Path) -> nn.Sequential:
+def load(path: Path) -> PackedSequential:
     """Read a model that :func:`save` wrote, and check it whole.
 
     Parameters
@@ -82,7 +77,7 @@ def load(path: Path) -> nn.Sequential:
 
     Returns
     -------
-    Sequential
+    PackedSequential
         On the CPU.
 
     Raises
@@ -97,7 +92,7 @@ def load(path: Path) -> nn.Sequential:
         return _loaded(path)
 
 
-def _loaded(path: Path) -> nn.Sequential:
+def _loaded(path: Path) -> PackedSequential:
     metadata, tensors = _read(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"load: {path} must be of format {FORMAT!r}, got {metadata.get('format')!r}")
@@ -107,7 +102,8 @@ def _loaded(path: Path) -> nn.Sequential:
     model.load_state_dict(tensors, assign=True)
     for name, layer in model.named_children():
         _check_tails(file, name, layer)
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return model
 
 
 def _check_call(name: str, module: nn.Module) -> None:
@@ -144,14 +140,14 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ValueError(f"load: {path} is no complete file of safetensors: {error}") from error
 
 
-def _twin(where: str, described: str) -> nn.Sequential:
+def _twin(where: str, described: str) -> PackedSequential:
     """The model that a file describes, without numbers."""
     try:
         with torch.device("meta"):
             layers = [KNOWN[kind](**_tuples(arguments)) for kind, arguments in json.loads(described)]
     except Exception as error:  # whatever a constructor says to arguments that make no sense
         raise ValueError(f"{where} does not describe layers: {error!r}") from error
-    return nn.Sequential(*layers)
+    return PackedSequential(*layers)
 
 
 def _tuples(value: Any) -> Any:
@@ -161,7 +157,7 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _check_shapes(where: str, twin: nn.Sequential, tensors: dict[str, Tensor]) -> None:
+def _check_shapes(where: str, twin: PackedSequential, tensors: dict[str, Tensor]) -> None:
     expected = twin.state_dict()
     missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unknown:

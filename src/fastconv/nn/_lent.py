@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from fastconv._dispatch import Array
 from fastconv.adapters.torch_tensors import to_array
 from fastconv.packed import PackedFilters, Threshold
 
-Packed = TypeVar("Packed")
+Made = TypeVar("Made")
 
-KEPT = WeakTensorKeyDictionary()
+MOST_KINDS = 32
+"""Kinds kept of one tensor: there is one for each shape of images."""
+
+KEPT: dict[int, tuple[weakref.ref[Tensor], dict[object, Any]]] = {}
+"""By the id of the words of a layer's filters: those words, and what was made of them, by kind. PyTorch's own
+dictionary of that sort takes 2 us for a look."""
 
 
 def lent(x: Tensor) -> Array:
@@ -24,33 +30,40 @@ def lent(x: Tensor) -> Array:
 
 
 def filters_of(words: Tensor, channels: int, alpha: Tensor | None) -> PackedFilters:
-    """The filters that ``words`` hold, kept while they live: kernels keep their own layout of the words."""
+    """The filters that ``words`` hold: kernels keep their own layout of them."""
 
     def make() -> PackedFilters:
         magnitudes = words.new_zeros(words.shape[0], dtype=torch.float32) if alpha is None else alpha.float()
         return PackedFilters(lent(words), channels, lent(magnitudes))
 
-    return _kept(make, channels, words, alpha)
+    return kept(("filters", channels), make, words, *([] if alpha is None else [alpha]))
 
 
-def threshold_of(tau: Tensor, flip: Tensor) -> Threshold:
-    """The threshold, kept while ``tau`` lives."""
-    return _kept(lambda: Threshold(lent(tau), lent(flip)), None, tau, flip)
+def threshold_of(words: Tensor, tau: Tensor, flip: Tensor) -> Threshold:
+    """What is compared with after the product with ``words``."""
+    return kept("threshold", lambda: Threshold(lent(tau), lent(flip)), words, tau, flip)
 
 
-def _kept(make: Callable[[], Packed], kind: object, first: Tensor, second: Tensor | None) -> Packed:
+def kept(kind: object, make: Callable[[], Made], *tensors: Tensor) -> Made:
     """``make()``, computed anew only after a change of the tensors.
 
     Those of inference mode count no changes, so that nothing is kept of them. What is made must hold aliases
-    of the tensors, because what refers to its own key would never go.
+    of the tensors, because what refers to the first of them would keep it.
     """
-    tensors = [first] if second is None else [first, second]
     if any(tensor.is_inference() for tensor in tensors):
         return make()
-    state = kind, *((tensor.data_ptr(), tensor._version) for tensor in tensors)
-    known = KEPT.get(first)
-    if known is None or known[0] != state:
-        known = state, make(), second  # second, so that its address stays taken
-        KEPT[first] = known
-    value: Packed = known[1]
-    return value
+    first, *others = tensors
+    known = KEPT.get(id(first))
+    if known is None or known[0]() is not first or len(known[1]) > MOST_KINDS:
+        known = KEPT[id(first)] = weakref.ref(first, partial(_forget, id(first))), {}
+    state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    found = known[1].get(kind)
+    if found is None or found[0] != state:
+        found = known[1][kind] = state, make(), others  # the others, so that their addresses stay taken
+    made: Made = found[1]
+    return made
+
+
+def _forget(key: int, gone: weakref.ref[Tensor]) -> None:
+    if key in KEPT and KEPT[key][0] is gone:
+        del KEPT[key]

@@ -129,7 +129,7 @@ def xnor_conv2d_signs(
         signs = fastconv.xnor_conv2d(
             _signs(x, channels * groups),
             filters_of(filters, channels, None),
-            threshold=threshold_of(tau, flip),
+            threshold=threshold_of(filters, tau, flip),
             **_geometry(stride, padding, dilation, groups, pad_value),
         )
         return to_tensor(signs.words)
@@ -169,7 +169,9 @@ def xnor_linear_signs(x: Tensor, filters: Tensor, features: int, tau: Tensor, fl
     """Words (..., ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_linear`."""
     with placed(x.device):
         signs = fastconv.xnor_linear(
-            _signs(x, features), filters_of(filters, features, None), threshold=threshold_of(tau, flip)
+            _signs(x, features),
+            filters_of(filters, features, None),
+            threshold=threshold_of(filters, tau, flip),
         )
         return to_tensor(signs.words)
 
@@ -182,7 +184,7 @@ def binary_max_pool2d(
     with placed(words.device):
         signs = PackedSigns(lent(words), 64 * words.shape[-1])  # tails stay 0 whatever the length
         largest = fastconv.binary_max_pool2d(
-            signs, _pair(kernel_size), stride=_pair(stride), padding=_padding(padding)
+            signs, pair(kernel_size), stride=pair(stride), padding=sides(padding)
         )
         return to_tensor(largest.words)
 
@@ -279,12 +281,12 @@ def _lent(tensor: Tensor | None) -> Array | None:
     return None if tensor is None else lent(tensor)
 
 
-def _pair(sizes: Sequence[int]) -> tuple[int, int]:
+def pair(sizes: Sequence[int]) -> tuple[int, int]:
     rows, columns = sizes
     return rows, columns
 
 
-def _padding(sides: Sequence[int]) -> str | tuple[tuple[int, int], tuple[int, int]]:
+def sides(sides: Sequence[int]) -> str | tuple[tuple[int, int], tuple[int, int]]:
     if not sides:
         return "same"
     top, bottom, left, right = sides
@@ -295,9 +297,9 @@ def _geometry(
     stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int, pad_value: int
 ) -> dict[str, Any]:
     return {
-        "stride": _pair(stride),
-        "padding": _padding(padding),
-        "dilation": _pair(dilation),
+        "stride": pair(stride),
+        "padding": sides(padding),
+        "dilation": pair(dilation),
         "groups": groups,
         "pad_value": pad_value,
     }

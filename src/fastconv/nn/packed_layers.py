@@ -7,13 +7,21 @@ writes beside the tensors, and makes buffers to be filled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+import fastconv
+from fastconv._dispatch import Array, backend_of
+from fastconv._epilogue import Epilogue
+from fastconv._layer import layer
 from fastconv.nn import operators
+from fastconv.nn._lent import filters_of, kept, lent, threshold_of
 from fastconv.nn.inference import sum_of_products
+from fastconv.nn.packed_signs import zero_words
+from fastconv.packed import PackedSigns
 
 RESULTS = ("signs", "numbers")
 
@@ -53,12 +61,17 @@ class PackedLayer(nn.Module):
         self.result, self.activation_bits, self.weight_bits = result, activation_bits, weight_bits
         self.scaled, self.biased, self.by_window = scaled, biased, by_window
         for bit in range(weight_bits):  # one buffer for each, since kernels keep their own layout of a tensor
-            self.register_buffer(f"words{bit}", _words(*shape, signs))
+            self.register_buffer(f"words{bit}", zero_words(*shape, signs))
             self.register_buffer(f"scale{bit}", torch.zeros(shape[0]) if scaled else None)
         folded = result == "signs"
         self.register_buffer("tau", torch.zeros(shape[0], dtype=torch.int32) if folded else None)
         self.register_buffer("flip", torch.zeros(shape[0], dtype=torch.bool) if folded else None)
         self.register_buffer("bias", torch.zeros(shape[0]) if biased else None)
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether words are all that the layer needs of its input."""
+        return self.activation_bits == self.weight_bits == 1 and not self.by_window
 
     def signs_of_words(self) -> list[tuple[str, int]]:
         """The buffers that hold words, and how many signs each row of them has."""
@@ -116,6 +129,8 @@ class PackedConv2d(PackedLayer):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.dilation = list(kernel_size), list(stride), list(dilation)
         self.padding, self.pad_value = list(padding), pad_value
+        pairs = (operators.pair(self.stride), operators.sides(self.padding), operators.pair(self.dilation))
+        self._options_of_words = (*pairs, groups, pad_value)
 
     def forward(self, x: Tensor) -> Tensor:
         """Numbers (N, C, H, W) or words (N, H, W, w) to numbers (N, O, Ho, Wo) or words (N, Ho, Wo, w)."""
@@ -125,6 +140,29 @@ class PackedConv2d(PackedLayer):
             return self._numbers(x)
         options = self._options()
         return operators.xnor_conv2d_signs(x, self.words0, *options, self.tau, self.flip)
+
+    def on_array(self, words: Array) -> Array:
+        """``forward`` of words as an array of NumPy or CuPy."""
+        if words.ndim == 3:
+            return self.on_array(words[None])[0]
+        tensors = (self.words0, self.tau, self.flip, self.scale0, self.bias)
+        given = [tensor for tensor in tensors if tensor is not None]
+        result: Array = kept(("conv2d", words.shape), lambda: self._settled(words), *given)(words)
+        return result
+
+    def _settled(self, words: Array) -> Callable[[Array], Array]:
+        operation, signs = "xnor_conv2d", PackedSigns(words, self.in_channels)
+        filters = filters_of(self.words0, self.in_channels // self.groups, None)
+        asked = layer(operation, signs.shape, True, filters.shape, "NCHW", *self._options_of_words)
+        if self.result == "signs":
+            threshold = threshold_of(self.words0, self.tau, self.flip)
+            epilogue = Epilogue(np.dtype(np.uint64), None, False, None, threshold)
+        else:
+            scale, bias = (None if t is None else lent(t) for t in (self.scale0, self.bias))
+            epilogue = Epilogue(np.dtype(np.float32), scale, False, bias, None)
+        backend = backend_of(operation, words, filters.words)
+        run: Callable[[Array], Array] = backend.module("xnor").settled_conv2d(filters, asked, epilogue)
+        return run
 
     def extra_repr(self) -> str:
         return (
@@ -173,12 +211,27 @@ class PackedLinear(PackedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Numbers (..., in) or words (..., w) to numbers (..., out) or words (..., w)."""
-        if self.rows_only and x.dim() != 2:
-            raise ValueError(f"PackedLinear: x must have shape (N, in) here, got {tuple(x.shape)}")
+        self._check(x.shape)
         if self.result == "signs":
             return operators.xnor_linear_signs(x, self.words0, self.in_features, self.tau, self.flip)
         rows = x.reshape(-1, x.shape[-1])
         return self._numbers(rows).reshape(*x.shape[:-1], self.out_features)
+
+    def on_array(self, words: Array) -> Array:
+        """``forward`` of words as an array of NumPy or CuPy."""
+        self._check(words.shape)
+        signs, filters = PackedSigns(words, self.in_features), filters_of(self.words0, self.in_features, None)
+        if self.result == "signs":
+            threshold = threshold_of(self.words0, self.tau, self.flip)
+            found: Array = fastconv.xnor_linear(signs, filters, threshold=threshold).words
+            return found
+        scale, bias = (None if t is None else lent(t) for t in (self.scale0, self.bias))
+        numbers: Array = fastconv.xnor_linear(signs, filters, bias, scale=scale)
+        return numbers.astype(np.float32, copy=False)
+
+    def _check(self, shape: Sequence[int]) -> None:
+        if self.rows_only and len(shape) != 2:
+            raise ValueError(f"PackedLinear: x must have shape (N, in) here, got {tuple(shape)}")
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, result={self.result!r}"
@@ -187,137 +240,3 @@ class PackedLinear(PackedLayer):
         self, x: Tensor, words: Tensor, scale: Tensor | None, by_window: bool, bias: Tensor | None
     ) -> Tensor:
         return operators.xnor_linear(x, words, self.in_features, scale, by_window, bias)
-
-
-class PackedMaxPool2d(nn.Module):
-    """Max-pooling of packed signs.
-
-    Parameters
-    ----------
-    channels : int
-    kernel_size, stride : [rows, columns]
-    padding : [top, bottom, left, right], or [] for "same"
-        What lies outside never wins.
-    inverting : bool
-        Whether some channels come in as the opposite of what goes out, so that the least of their signs
-        does. ``inverted`` has a bit for each channel.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: Sequence[int],
-        stride: Sequence[int],
-        padding: Sequence[int],
-        inverting: bool = False,
-    ) -> None:
-        super().__init__()
-        self.channels, self.inverting = channels, inverting
-        self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
-        self.register_buffer("inverted", _words(channels) if inverting else None)
-
-    def signs_of_words(self) -> list[tuple[str, int]]:
-        """As of :class:`PackedLayer`."""
-        return [("inverted", self.channels)] if self.inverting else []
-
-    def forward(self, words: Tensor) -> Tensor:
-        """Words (N, H, W, w) to words (N, Ho, Wo, w)."""
-        largest = operators.binary_max_pool2d(words, self.kernel_size, self.stride, self.padding)
-        return largest ^ self.inverted if self.inverting else largest
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-        )
-
-
-class PackSigns(nn.Module):
-    """Numbers to the words of their signs.
-
-    Parameters
-    ----------
-    length : int
-        Channels of images, or features of rows.
-    image : bool
-        Whether numbers come as (N, C, H, W), else as (N, C).
-    comparing : bool
-        Whether each channel has a number ``tau`` to compare with, in the place of 0.
-    flipping : bool
-        Whether signs of some channels are turned over then. ``flip`` has a bit for each channel.
-    """
-
-    def __init__(
-        self, length: int, image: bool = True, comparing: bool = False, flipping: bool = False
-    ) -> None:
-        super().__init__()
-        self.length, self.image, self.comparing, self.flipping = length, image, comparing, flipping
-        self.register_buffer("tau", torch.zeros(length) if comparing else None)
-        self.register_buffer("flip", _words(length) if flipping else None)
-
-    def signs_of_words(self) -> list[tuple[str, int]]:
-        """As of :class:`PackedLayer`."""
-        return [("flip", self.length)] if self.flipping else []
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Numbers (N, C, H, W) to words (N, H, W, w), or (N, C) to (N, w)."""
-        if not self.image and x.dim() != 2:
-            raise ValueError(f"PackSigns: x must have shape (N, {self.length}) here, got {tuple(x.shape)}")
-        words = operators.pack_signs(x, -3 if self.image else -1, self.tau)
-        return words ^ self.flip if self.flipping else words
-
-    def extra_repr(self) -> str:
-        return f"{self.length}, image={self.image}, comparing={self.comparing}"
-
-
-class UnpackSigns(nn.Module):
-    """Words as +1 and -1 of float32, for a module that takes numbers.
-
-    Parameters
-    ----------
-    length : int
-        Signs along the last axis of the words.
-    image : bool
-        Whether this becomes axis -3.
-    """
-
-    def __init__(self, length: int, image: bool) -> None:
-        super().__init__()
-        self.length, self.image = length, image
-
-    def forward(self, words: Tensor) -> Tensor:
-        """Words (N, H, W, w) to (N, C, H, W), or (..., w) to (..., length)."""
-        signs = operators.unpack_signs(words, self.length, torch.float32)
-        return signs.movedim(-1, -3).contiguous() if self.image else signs
-
-    def extra_repr(self) -> str:
-        return f"{self.length}, image={self.image}"
-
-
-class PackedFlatten(nn.Module):
-    """Words of images to words of rows, in the order H, W, C: the weight that follows is permuted to it.
-
-    Parameters
-    ----------
-    channels : int
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-
-    def forward(self, words: Tensor) -> Tensor:
-        """Words (N, H, W, w) to words (N, w) of H * W * channels signs."""
-        if words.dim() != 4:
-            raise ValueError(f"PackedFlatten: words must have shape (N, H, W, w), got {tuple(words.shape)}")
-        if self.channels % 64 == 0:
-            return words.flatten(1)
-        signs = operators.unpack_signs(words, self.channels, torch.int8)
-        return operators.pack_signs(signs.flatten(1), -1)
-
-    def extra_repr(self) -> str:
-        return str(self.channels)
-
-
-def _words(*shape: int) -> Tensor:
-    """Words for signs of ``shape``, packed along the last axis."""
-    return torch.zeros((*shape[:-1], -(-shape[-1] // 64)), dtype=torch.uint64)

@@ -1,0 +1,174 @@
+"""Modules that pack signs, pool, flatten and unpack them, between those of ``packed_layers``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import fastconv
+from fastconv._dispatch import Array
+from fastconv.nn import operators
+from fastconv.nn._lent import lent
+from fastconv.packed import PackedSigns
+
+
+class PackedMaxPool2d(nn.Module):
+    """Max-pooling of packed signs.
+
+    Parameters
+    ----------
+    channels : int
+    kernel_size, stride : [rows, columns]
+    padding : [top, bottom, left, right], or [] for "same"
+        What lies outside never wins.
+    inverting : bool
+        Whether some channels come in as the opposite of what goes out, so that the least of their signs
+        does. ``inverted`` has a bit for each channel.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        inverting: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channels, self.inverting = channels, inverting
+        self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
+        self.register_buffer("inverted", zero_words(channels) if inverting else None)
+
+    def signs_of_words(self) -> list[tuple[str, int]]:
+        """As of :class:`PackedLayer`."""
+        return [("inverted", self.channels)] if self.inverting else []
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Words (N, H, W, w) to words (N, Ho, Wo, w)."""
+        largest = operators.binary_max_pool2d(words, self.kernel_size, self.stride, self.padding)
+        return largest ^ self.inverted if self.inverting else largest
+
+    def on_array(self, words: Array) -> Array:
+        """``forward`` of an array of NumPy or CuPy."""
+        sizes = operators.pair(self.kernel_size), operators.pair(self.stride), operators.sides(self.padding)
+        signs = PackedSigns(words, 64 * words.shape[-1])
+        largest = fastconv.binary_max_pool2d(signs, sizes[0], stride=sizes[1], padding=sizes[2]).words
+        return _turned_over(largest, lent(self.inverted)) if self.inverting else largest
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        )
+
+
+class PackSigns(nn.Module):
+    """Numbers to the words of their signs.
+
+    Parameters
+    ----------
+    length : int
+        Channels of images, or features of rows.
+    image : bool
+        Whether numbers come as (N, C, H, W), else as (N, C).
+    comparing : bool
+        Whether each channel has a number ``tau`` to compare with, in the place of 0.
+    flipping : bool
+        Whether signs of some channels are turned over then. ``flip`` has a bit for each channel.
+    """
+
+    def __init__(
+        self, length: int, image: bool = True, comparing: bool = False, flipping: bool = False
+    ) -> None:
+        super().__init__()
+        self.length, self.image, self.comparing, self.flipping = length, image, comparing, flipping
+        self.register_buffer("tau", torch.zeros(length) if comparing else None)
+        self.register_buffer("flip", zero_words(length) if flipping else None)
+
+    def signs_of_words(self) -> list[tuple[str, int]]:
+        """As of :class:`PackedLayer`."""
+        return [("flip", self.length)] if self.flipping else []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Numbers (N, C, H, W) to words (N, H, W, w), or (N, C) to (N, w)."""
+        self._check(x.shape)
+        words = operators.pack_signs(x, -3 if self.image else -1, self.tau)
+        return words ^ self.flip if self.flipping else words
+
+    def on_array(self, x: Array) -> Array:
+        """``forward`` of an array of NumPy or CuPy."""
+        self._check(x.shape)
+        axis, bounds = (-3, (-1, 1, 1)) if self.image else (-1, (-1,))
+        threshold = lent(self.tau).reshape(bounds) if self.comparing else 0
+        words = fastconv.pack_signs(x, axis=axis, threshold=threshold).words
+        return _turned_over(words, lent(self.flip)) if self.flipping else words
+
+    def _check(self, shape: Sequence[int]) -> None:
+        if not self.image and len(shape) != 2:
+            raise ValueError(f"PackSigns: x must have shape (N, {self.length}) here, got {tuple(shape)}")
+
+    def extra_repr(self) -> str:
+        return f"{self.length}, image={self.image}, comparing={self.comparing}"
+
+
+class UnpackSigns(nn.Module):
+    """Words as +1 and -1 of float32, for a module that takes numbers.
+
+    Parameters
+    ----------
+    length : int
+        Signs along the last axis of the words.
+    image : bool
+        Whether this becomes axis -3.
+    """
+
+    def __init__(self, length: int, image: bool) -> None:
+        super().__init__()
+        self.length, self.image = length, image
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Words (N, H, W, w) to (N, C, H, W), or (..., w) to (..., length)."""
+        signs = operators.unpack_signs(words, self.length, torch.float32)
+        return signs.movedim(-1, -3).contiguous() if self.image else signs
+
+    def extra_repr(self) -> str:
+        return f"{self.length}, image={self.image}"
+
+
+class PackedFlatten(nn.Module):
+    """Words of images to words of rows, in the order H, W, C: the weight that follows is permuted to it.
+
+    Parameters
+    ----------
+    channels : int
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Words (N, H, W, w) to words (N, w) of H * W * channels signs."""
+        if words.dim() != 4:
+            raise ValueError(f"PackedFlatten: words must have shape (N, H, W, w), got {tuple(words.shape)}")
+        if self.channels % 64 == 0:
+            return words.flatten(1)
+        signs = operators.unpack_signs(words, self.channels, torch.int8)
+        return operators.pack_signs(signs.flatten(1), -1)
+
+    def extra_repr(self) -> str:
+        return str(self.channels)
+
+
+def _turned_over(words: Array, bits: Array) -> Array:
+    """words (..., n, w) ^ bits (w,), in place and line by line: w is often 1, and so short would loops be."""
+    lines = words.reshape(*words.shape[:-2], -1)
+    lines ^= np.broadcast_to(bits, words.shape[-2:]).reshape(-1)
+    return words
+
+
+def zero_words(*shape: int) -> Tensor:
+    """Words for signs of ``shape``, packed along the last axis."""
+    return torch.zeros((*shape[:-1], -(-shape[-1] // 64)), dtype=torch.uint64)
