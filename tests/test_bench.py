@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from fastconv.cli import main
 ROOT = Path(__file__).parent.parent
 QUICK = Settings(quick=True)
 ROW = Row("section", "row", lambda settings, row: [])
+TRUNK = Row(trunk.SECTION, "deployed trunk", partial(trunk.measured, 1))
 PROCESSES = {row.name for row in processes.rows()}
 
 
@@ -173,7 +175,7 @@ def test_a_deployed_trunk_that_is_not_the_trained_one_is_an_error(monkeypatch):
         trunk, "models", lambda settings: (trained, torch.nn.Sequential(*deployed[:-1]), real)
     )
     monkeypatch.setattr(trunk, "_compiled", lambda model, x: None)
-    (line,) = run.measure(run.select("deployed trunk 1"), QUICK, lambda name: None)
+    (line,) = run.measure([TRUNK], QUICK, lambda name: None)
     assert line.status == "failed"
     assert f"fastconv and {trunk.TRAINED} disagree" in line.note
 
@@ -226,7 +228,7 @@ def test_another_trunk_in_openvino_is_an_error(monkeypatch):
 
     monkeypatch.setattr(openvino_models, "trunk", opposite)
     monkeypatch.setattr(trunk, "_compiled", lambda model, x: None)
-    (line,) = run.measure(run.select("deployed trunk 1"), QUICK, lambda name: None)
+    (line,) = run.measure([TRUNK], QUICK, lambda name: None)
     assert line.status == "failed"
     assert f"fastconv and {trunk.OPENVINO} disagree" in line.note
 
@@ -235,7 +237,7 @@ def test_without_openvino_the_trunk_is_measured(monkeypatch):
     optional("torch")
     monkeypatch.setattr(peers, "openvino", lambda: None)
     monkeypatch.setattr(trunk, "_compiled", lambda model, x: None)
-    lines = measured(run.select("deployed trunk 1"))
+    lines = measured([TRUNK])
     missing = [line.peer for line in lines if line.status == "not installed"]
     assert missing == [trunk.COMPILED, trunk.OPENVINO]
 

@@ -8,7 +8,11 @@ shortcuts and their 1×1 convolutions are left out, and so are the average and t
 from __future__ import annotations
 
 import copy
+import json
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import asdict
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -18,6 +22,7 @@ import numpy as np
 from fastconv._dispatch import Array
 from fastconv.bench import openvino_models, peers
 from fastconv.bench.model import Comparison, Line, Rival, Row, Settings, Target, compare, rounding
+from fastconv.bench.processes import python
 from fastconv.packed import Threshold
 
 BATCHES = (1, 8)
@@ -37,10 +42,27 @@ class Convolution(NamedTuple):
 
 
 def rows() -> list[Row]:
-    return [Row(SECTION, f"deployed trunk {batch}×3×224²", partial(_measured, batch)) for batch in BATCHES]
+    """Each measured in a process of its own, where PyTorch is loaded first, as by those who deploy a model."""
+    return [Row(SECTION, f"deployed trunk {batch}×3×224²", partial(_elsewhere, batch)) for batch in BATCHES]
 
 
-def _measured(batch: int, settings: Settings, row: Row) -> list[Line]:
+def _elsewhere(batch: int, settings: Settings, row: Row) -> list[Line]:
+    if peers.torch() is None:
+        return measured(batch, settings, row)
+    program = "import torch; from fastconv.bench.trunk import main; main()"
+    report = python(program, str(batch), json.dumps(asdict(settings)), row.name)
+    return [Line(**line) for line in json.loads(report)]
+
+
+def main() -> None:
+    """A batch, settings and the row's name on the command line, JSON on stdout."""
+    batch, settings, name = sys.argv[1:]
+    with redirect_stdout(sys.stderr):
+        lines = measured(int(batch), Settings(**json.loads(settings)), Row(SECTION, name, lambda *_: []))
+    print(json.dumps([asdict(line) for line in lines]))
+
+
+def measured(batch: int, settings: Settings, row: Row) -> list[Line]:
     if peers.torch() is None:
         reason = "a deployed model needs PyTorch"
         return [Line(row.section, row.name, peer, "not installed", note=reason) for peer in PEERS]
