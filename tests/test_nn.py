@@ -469,7 +469,7 @@ def calls():
     geometry = [1, 2], [1, 0, 2, 1], [2, 1], 2, -1
     return [
         ("pack_signs", (x, -3)),
-        ("pack_signs", (x, 1, tensor(6, (70,)))),
+        ("compare", (x, 1, tensor(6, (70,)), tensor(7, (70,)) > 0)),
         ("unpack_signs", (words, 70, torch.float16)),
         ("binarize_residual", (x, 3)),
         ("xnor_conv2d", (x, conv.words, 35, *geometry)),

@@ -17,6 +17,12 @@ from fastconv.packed import PackedFilters, PackedSigns
 Array = Any
 
 
+def compared(x: Array, axis: int, tau: Array, flip: Array) -> Array:
+    """(x >= tau) xor flip, tau and flip (n,) along ``axis``; False for NaN."""
+    along = [-1 if d == axis else 1 for d in range(x.ndim)]
+    return ((x >= tau.reshape(along)) != flip.reshape(along)) & (x == x)
+
+
 def settled_conv2d(
     xnor_conv2d: Callable[..., Any], filters: PackedFilters, layer: Layer, epilogue: Epilogue
 ) -> Callable[[Array], Array]:

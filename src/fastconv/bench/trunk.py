@@ -42,7 +42,7 @@ class Convolution(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """Each measured in a process of its own, where PyTorch is loaded first, as by those who deploy a model."""
+    """Each in a process of its own, where PyTorch is loaded first, as by those who deploy a model."""
     return [Row(SECTION, f"deployed trunk {batch}×3×224²", partial(_elsewhere, batch)) for batch in BATCHES]
 
 

@@ -155,11 +155,12 @@ def _lengthened(parameters: Array) -> Array:
     return longer
 
 
+@lru_cache(REMEMBERED)
 def pairs_of(geometry: Window) -> tuple[Array, ...]:
     """Kernel, stride, dilation and leading padding, as a kernel takes them."""
     (top, _), (left, _) = geometry.padding
     return tuple(
-        np.array(pair) for pair in (geometry.kernel, geometry.stride, geometry.dilation, (top, left))
+        native(np.array(pair)) for pair in (geometry.kernel, geometry.stride, geometry.dilation, (top, left))
     )
 
 

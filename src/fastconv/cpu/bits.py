@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
 from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
+from fastconv import _agnostic
 from fastconv._thresholds import accepted_keys, infinity_key, least_keys
 from fastconv.cpu._arrays import Array, blocks, deliver, key_type, native, readable, result
 from fastconv.cpu._bit_vectors import in_range, range_bits, reverse64, unpack_block
@@ -70,6 +73,29 @@ def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
     return words
 
 
+def settled_comparison(x: Array, axis: int, tau: Array, flip: Array) -> Callable[[Array], Array]:
+    """Words of (v >= tau) xor flip, and 0 for NaN, of arrays like ``x``; tau and flip (n,) along ``axis``."""
+    order = _from_slow_to_fast(x)
+    others = [d for d in order if d != axis]
+    turned, dtype = x.transpose(order), x.dtype
+    if not (readable(turned) and others == sorted(others) and dtype.kind == "f" and x.size):
+        return lambda x: pack_signs(_agnostic.compared(x, axis, tau, flip), axis, 1, 0)
+    least, top = least_keys(dtype, tau, False), infinity_key(dtype)
+    bounds = _channel_bounds(dtype, np.where(flip, -top, least), np.where(flip, least - 1, top))
+    image, planes = _planes(turned.shape, order.index(axis))
+    shape, kind = (*(x.shape[d] for d in others), -(-x.shape[axis] // 64)), key_type(dtype)
+    serially = x.nbytes <= SMALL
+
+    def run(x: Array) -> Array:
+        words = np.empty(shape, np.uint64)
+        keys = native(x.transpose(order)).view(kind).reshape(-1)
+        own = scratch((BLOCK, np.uint64), serially=serially)
+        pack_image(keys, *bounds, image, words.reshape(*planes, -1), *own, serially=serially)
+        return words
+
+    return run
+
+
 def hamming_distance(a: Array, b: Array, batch: tuple[int, ...]) -> Array:
     distances = np.empty(batch, np.int64)
     if not a.shape[-1]:
@@ -108,9 +134,9 @@ def _pack(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> No
     if not readable(x):
         if np.ndim(threshold) <= 1 and _pack_turned(x, axis, threshold, strict, words):
             return
-    elif np.ndim(threshold):
-        bounds = _channel_bounds(dtype, threshold, strict)
-    else:
+    elif np.ndim(threshold) == 1 and dtype.kind == "f":
+        bounds = _remembered_bounds(dtype, threshold.tobytes(), threshold.dtype, strict)
+    elif np.ndim(threshold) == 0:
         accepted = accepted_keys(dtype, threshold, strict)
         if accepted is not None and accepted[0] > accepted[1]:
             words[...] = 0
@@ -125,21 +151,24 @@ def _pack(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> No
         serially = x.nbytes <= (SMALL_PACKED if rows.shape[1] >= RUN * 64 else SMALL)
         _pack_rows(rows, *bounds, words.reshape(-1), serially=serially)
         return
-    if inner == 1:
-        count = x.size // n
-        image = np.array([0, 0, 1, 0, n, 1, count, n, 0, 0])
-        pixels = words.reshape(1, 1, 1, count, -1)
-    else:
-        image = np.array([0, n * inner, inner, inner, 1, 1, inner, n, 0, 0])
-        pixels = words.reshape(prod(x.shape[:axis]), 1, 1, inner, -1)
+    image, planes = _planes(x.shape, axis)
     serially = x.nbytes <= SMALL
     own = scratch((BLOCK, np.uint64), serially=serially)
-    pack_image(keys.reshape(-1), *bounds, image, pixels, *own, serially=serially)
+    pack_image(keys.reshape(-1), *bounds, image, words.reshape(*planes, -1), *own, serially=serially)
+
+
+def _planes(shape: tuple[int, ...], axis: int) -> tuple[Array, tuple[int, ...]]:
+    """What :func:`pack_image` takes for ``image`` of a contiguous array, and how its words begin."""
+    n, inner = shape[axis], prod(shape[axis + 1 :])
+    if inner == 1:
+        count = prod(shape[:axis])
+        return np.array([0, 0, 1, 0, n, 1, count, n, 0, 0]), (1, 1, 1, count)
+    return np.array([0, n * inner, inner, inner, 1, 1, inner, n, 0, 0]), (prod(shape[:axis]), 1, 1, inner)
 
 
 def _pack_turned(x: Array, axis: int, threshold: Any, strict: bool, words: Array) -> bool:
     """:func:`_pack` if ``x`` can be read with its axes in another order; whether it could."""
-    order = sorted(range(x.ndim), key=lambda d: -x.strides[d])
+    order = _from_slow_to_fast(x)
     turned = x.transpose(order)
     if not readable(turned):
         return False
@@ -153,6 +182,11 @@ def _pack_turned(x: Array, axis: int, threshold: Any, strict: bool, words: Array
     return True
 
 
+def _from_slow_to_fast(x: Array) -> list[int]:
+    """The axes of ``x`` in the order in which its memory runs through them."""
+    return sorted(range(x.ndim), key=lambda d: -x.strides[d])
+
+
 @lru_cache(maxsize=256)
 def _bounds(dtype: np.dtype[Any], low: int, top: int) -> tuple[Any, Any]:
     """Least key and length of a range of keys of ``dtype``, as :func:`in_range` takes them."""
@@ -161,23 +195,22 @@ def _bounds(dtype: np.dtype[Any], low: int, top: int) -> tuple[Any, Any]:
     return first, span
 
 
-def _channel_bounds(dtype: np.dtype[Any], thresholds: Any, strict: bool) -> tuple[Array, Array] | None:
-    """The same of each of ``thresholds`` (n,), as :func:`pack_image` takes them; None if there are no such
-    ranges."""
-    if thresholds.ndim > 1 or dtype.kind != "f":
-        return None
-    return _remembered_bounds(dtype, thresholds.tobytes(), thresholds.dtype, strict)
-
-
 @lru_cache(maxsize=64)
 def _remembered_bounds(
-    dtype: np.dtype[Any], content: bytes, kind: np.dtype[Any], strict: bool
+    dtype: np.dtype[Any], thresholds: bytes, kind: np.dtype[Any], strict: bool
 ) -> tuple[Array, Array]:
-    lows, top = least_keys(dtype, np.frombuffer(content, kind), strict), infinity_key(dtype)
-    spans = np.where(lows > top, 0, top - lows)
-    lows = np.where(lows > top, -(2 ** (8 * dtype.itemsize - 1)), lows)  # the key of nothing
-    bounds = np.zeros((2, -(-lows.size // BLOCK) * BLOCK), np.int64)
-    bounds[:, : lows.size] = lows, spans
+    """The same of each of ``thresholds``, the memory of an array (n,) of ``kind``."""
+    least = least_keys(dtype, np.frombuffer(thresholds, kind), strict)
+    return _channel_bounds(dtype, least, np.full(least.shape, infinity_key(dtype)))
+
+
+def _channel_bounds(
+    dtype: np.dtype[Any], least: NDArray[np.int64], greatest: NDArray[np.int64]
+) -> tuple[Array, Array]:
+    """Ranges of keys of floats (n,), empty ones among them, as :func:`pack_image` takes them."""
+    nothing, no_key = least > greatest, -(2 ** (8 * dtype.itemsize - 1))
+    bounds = np.zeros((2, -(-least.size // BLOCK) * BLOCK), np.int64)
+    bounds[:, : least.size] = np.where(nothing, no_key, least), np.where(nothing, 0, greatest - least)
     low, span = bounds.astype(key_type(dtype))
     return native(low), native(span)
 

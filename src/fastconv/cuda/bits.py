@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import cupy
 import numpy as np
 
+from fastconv import _agnostic
 from fastconv._dimensions import merged
 from fastconv._thresholds import accepted_keys
 from fastconv.cuda._arrays import Array, by_memory, contiguous, deliver, reordered, result
@@ -81,6 +83,11 @@ def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
         bounds = cupy.asarray(threshold) if isinstance(threshold, (list, tuple)) else threshold
         x, accepted = compare(signed, bounds), (1, 255)
     return _pack(x, axis, accepted, reverse=False, moved=True, out=None)
+
+
+def settled_comparison(x: Array, axis: int, tau: Array, flip: Array) -> Callable[[Array], Array]:
+    """Words of (v >= tau) xor flip, and 0 for NaN, of arrays like ``x``; tau and flip (n,) along ``axis``."""
+    return lambda x: pack_signs(_agnostic.compared(x, axis, tau, flip), axis, 1, 0)
 
 
 def hamming_distance(a: Array, b: Array, batch: tuple[int, ...]) -> Array:

@@ -92,11 +92,8 @@ def fold_before(chain: Sequence[nn.Module]) -> tuple[PackSigns, Comparison] | No
     folded = fold_numbers(before, after or (), norm.num_features, image, device)
     if folded is None:
         return None
-    flipping = bool(folded.flip.any())
-    packed = PackSigns(norm.num_features, image, True, flipping)
-    packed.tau = folded.tau
-    if flipping:
-        packed.flip = operators.pack_signs(folded.flip, 0)
+    packed = PackSigns(norm.num_features, image, comparing=True)
+    packed.tau, packed.flip = folded.tau, folded.flip
     return packed, folded
 
 

@@ -20,7 +20,6 @@ from fastconv.packed import PackedSigns
 Path = str | PathLike[str]
 FORMAT = "fastconv.nn 1"
 PACKED = (PackedConv2d, PackedFlatten, PackedLinear, PackedMaxPool2d, PackSigns, UnpackSigns)
-WITH_WORDS = (PackedLayer, PackedMaxPool2d, PackSigns)
 KNOWN: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (
@@ -173,7 +172,7 @@ def _check_shapes(where: str, twin: PackedSequential, tensors: dict[str, Tensor]
 
 def _check_tails(where: str, name: str, layer: nn.Module) -> None:
     """Refuse words whose bits beyond the last sign are not 0: counts would be wrong."""
-    for part, length in layer.signs_of_words() if isinstance(layer, WITH_WORDS) else ():
+    for part, length in layer.signs_of_words() if isinstance(layer, (PackedLayer, PackedMaxPool2d)) else ():
         try:
             PackedSigns(getattr(layer, part).numpy(), length, check=True)
         except ValueError as error:

@@ -10,14 +10,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from fastconv._dispatch import Array
+from fastconv._dispatch import Array, backend_of
 from fastconv.adapters.torch_tensors import to_array
 from fastconv.packed import PackedFilters, Threshold
 
 Made = TypeVar("Made")
-
-MOST_KINDS = 32
-"""Kinds kept of one tensor: there is one for each shape of images."""
+Step = Callable[[Array], Array]
+"""What a module does with arrays of one shape and layout, with nothing left to find out."""
 
 KEPT: dict[int, tuple[weakref.ref[Tensor], dict[object, Any]]] = {}
 """By the id of the words of a layer's filters: those words, and what was made of them, by kind. PyTorch's own
@@ -36,15 +35,23 @@ def filters_of(words: Tensor, channels: int, alpha: Tensor | None) -> PackedFilt
         magnitudes = words.new_zeros(words.shape[0], dtype=torch.float32) if alpha is None else alpha.float()
         return PackedFilters(lent(words), channels, lent(magnitudes))
 
-    return kept(("filters", channels), make, words, *([] if alpha is None else [alpha]))
+    return _kept(("filters", channels), make, words, *([] if alpha is None else [alpha]))
 
 
 def threshold_of(words: Tensor, tau: Tensor, flip: Tensor) -> Threshold:
     """What is compared with after the product with ``words``."""
-    return kept("threshold", lambda: Threshold(lent(tau), lent(flip)), words, tau, flip)
+    return _kept("threshold", lambda: Threshold(lent(tau), lent(flip)), words, tau, flip)
 
 
-def kept(kind: object, make: Callable[[], Made], *tensors: Tensor) -> Made:
+def comparison(x: Array, axis: int, tau: Tensor, flip: Tensor) -> Step:
+    """Words of (v >= tau) xor flip along ``axis``, and 0 for NaN, of arrays like ``x``."""
+    bounds = lent(tau), lent(flip)
+    bits = backend_of("compare", x, *bounds).module("bits")
+    step: Step = bits.settled_comparison(x, axis % x.ndim, *bounds)
+    return step
+
+
+def _kept(kind: object, make: Callable[[], Made], *tensors: Tensor) -> Made:
     """``make()``, computed anew only after a change of the tensors.
 
     Those of inference mode count no changes, so that nothing is kept of them. What is made must hold aliases
@@ -54,7 +61,7 @@ def kept(kind: object, make: Callable[[], Made], *tensors: Tensor) -> Made:
         return make()
     first, *others = tensors
     known = KEPT.get(id(first))
-    if known is None or known[0]() is not first or len(known[1]) > MOST_KINDS:
+    if known is None or known[0]() is not first:
         known = KEPT[id(first)] = weakref.ref(first, partial(_forget, id(first))), {}
     state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
     found = known[1].get(kind)

@@ -20,7 +20,7 @@ from torch.library import custom_op
 import fastconv
 from fastconv._dispatch import Array
 from fastconv.adapters.torch_tensors import placed, to_tensor
-from fastconv.nn._lent import filters_of, lent, threshold_of
+from fastconv.nn._lent import comparison, filters_of, lent, threshold_of
 from fastconv.packed import PackedSigns
 
 SAME: list[int] = []
@@ -36,16 +36,22 @@ def operator(name: str, schema: str) -> Any:
     return custom_op(f"fastconv::{name}", mutates_args=(), schema=schema)
 
 
-@operator("pack_signs", "(Tensor x, int axis, Tensor? threshold=None) -> Tensor")
-def pack_signs(x: Tensor, axis: int, threshold: Tensor | None = None) -> Tensor:
-    """The words of the signs of ``x`` along ``axis``, which becomes the last.
-
-    ``threshold`` (n,) has a number to compare with for each index of ``axis``, in the place of 0.
-    """
-    behind = x.dim() - axis % x.dim() - 1
+@operator("pack_signs", "(Tensor x, int axis) -> Tensor")
+def pack_signs(x: Tensor, axis: int) -> Tensor:
+    """The words of the signs of ``x`` along ``axis``, which becomes the last."""
     with placed(x.device):
-        bounds = 0 if threshold is None else lent(threshold.reshape(-1, *(1,) * behind))
-        return to_tensor(fastconv.pack_signs(lent(x), axis=axis, threshold=bounds).words)
+        return to_tensor(fastconv.pack_signs(lent(x), axis=axis).words)
+
+
+@operator("compare", "(Tensor x, int axis, Tensor tau, Tensor flip) -> Tensor")
+def compare(x: Tensor, axis: int, tau: Tensor, flip: Tensor) -> Tensor:
+    """The words of (x >= tau) xor flip, and 0 for NaN, along ``axis``, which becomes the last.
+
+    ``tau`` and ``flip`` (n,) have one for each index of ``axis``.
+    """
+    with placed(x.device):
+        array = lent(x)
+        return to_tensor(comparison(array, axis, tau, flip)(array))
 
 
 @operator("unpack_signs", "(Tensor words, int length, ScalarType dtype) -> Tensor")
@@ -190,10 +196,13 @@ def binary_max_pool2d(
 
 
 @pack_signs.register_fake
-def _(x: Tensor, axis: int, threshold: Tensor | None = None) -> Tensor:
-    sizes = list(x.shape)
-    length = sizes.pop(axis)
-    return x.new_empty((*sizes, (length + 63) // 64), dtype=torch.uint64)
+def _(x: Tensor, axis: int) -> Tensor:
+    return _packed(x, axis)
+
+
+@compare.register_fake
+def _(x: Tensor, axis: int, tau: Tensor, flip: Tensor) -> Tensor:
+    return _packed(x, axis)
 
 
 @unpack_signs.register_fake
@@ -271,6 +280,12 @@ def _(words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding:
 def float_result(dtype: torch.dtype) -> torch.dtype:
     """What fastconv computes in for real inputs of ``dtype``."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _packed(x: Tensor, axis: int) -> Tensor:
+    sizes = list(x.shape)
+    length = sizes.pop(axis)
+    return x.new_empty((*sizes, (length + 63) // 64), dtype=torch.uint64)
 
 
 def _signs(x: Tensor, length: int) -> Array | PackedSigns:

@@ -7,7 +7,7 @@ writes beside the tensors, and makes buffers to be filled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from fastconv._dispatch import Array, backend_of
 from fastconv._epilogue import Epilogue
 from fastconv._layer import layer
 from fastconv.nn import operators
-from fastconv.nn._lent import filters_of, kept, lent, threshold_of
+from fastconv.nn._lent import Step, filters_of, lent, threshold_of
 from fastconv.nn.inference import sum_of_products
 from fastconv.nn.packed_signs import zero_words
 from fastconv.packed import PackedSigns
@@ -141,16 +141,11 @@ class PackedConv2d(PackedLayer):
         options = self._options()
         return operators.xnor_conv2d_signs(x, self.words0, *options, self.tau, self.flip)
 
-    def on_array(self, words: Array) -> Array:
-        """``forward`` of words as an array of NumPy or CuPy."""
+    def settled(self, words: Array) -> Step:
+        """``forward`` of arrays like ``words``, of NumPy or CuPy."""
         if words.ndim == 3:
-            return self.on_array(words[None])[0]
-        tensors = (self.words0, self.tau, self.flip, self.scale0, self.bias)
-        given = [tensor for tensor in tensors if tensor is not None]
-        result: Array = kept(("conv2d", words.shape), lambda: self._settled(words), *given)(words)
-        return result
-
-    def _settled(self, words: Array) -> Callable[[Array], Array]:
+            step_of_one = self.settled(words[None])
+            return lambda words: step_of_one(words[None])[0]
         operation, signs = "xnor_conv2d", PackedSigns(words, self.in_channels)
         filters = filters_of(self.words0, self.in_channels // self.groups, None)
         asked = layer(operation, signs.shape, True, filters.shape, "NCHW", *self._options_of_words)
@@ -161,8 +156,8 @@ class PackedConv2d(PackedLayer):
             scale, bias = (None if t is None else lent(t) for t in (self.scale0, self.bias))
             epilogue = Epilogue(np.dtype(np.float32), scale, False, bias, None)
         backend = backend_of(operation, words, filters.words)
-        run: Callable[[Array], Array] = backend.module("xnor").settled_conv2d(filters, asked, epilogue)
-        return run
+        step: Step = backend.module("xnor").settled_conv2d(filters, asked, epilogue)
+        return step
 
     def extra_repr(self) -> str:
         return (
@@ -217,17 +212,22 @@ class PackedLinear(PackedLayer):
         rows = x.reshape(-1, x.shape[-1])
         return self._numbers(rows).reshape(*x.shape[:-1], self.out_features)
 
-    def on_array(self, words: Array) -> Array:
-        """``forward`` of words as an array of NumPy or CuPy."""
+    def settled(self, words: Array) -> Step:
+        """``forward`` of arrays like ``words``, of NumPy or CuPy."""
         self._check(words.shape)
-        signs, filters = PackedSigns(words, self.in_features), filters_of(self.words0, self.in_features, None)
+        features, filters = self.in_features, filters_of(self.words0, self.in_features, None)
         if self.result == "signs":
             threshold = threshold_of(self.words0, self.tau, self.flip)
-            found: Array = fastconv.xnor_linear(signs, filters, threshold=threshold).words
-            return found
+            return lambda words: (
+                fastconv.xnor_linear(PackedSigns(words, features), filters, threshold=threshold).words
+            )
         scale, bias = (None if t is None else lent(t) for t in (self.scale0, self.bias))
-        numbers: Array = fastconv.xnor_linear(signs, filters, bias, scale=scale)
-        return numbers.astype(np.float32, copy=False)
+
+        def numbers(words: Array) -> Array:
+            y: Array = fastconv.xnor_linear(PackedSigns(words, features), filters, bias, scale=scale)
+            return y.astype(np.float32, copy=False)
+
+        return numbers
 
     def _check(self, shape: Sequence[int]) -> None:
         if self.rows_only and len(shape) != 2:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import fastconv
-from fastconv._dispatch import Array
+from fastconv._arguments import window
+from fastconv._dispatch import Array, backend_of
 from fastconv.nn import operators
-from fastconv.nn._lent import lent
-from fastconv.packed import PackedSigns
+from fastconv.nn._lent import Step, comparison, lent
 
 
 class PackedMaxPool2d(nn.Module):
@@ -40,6 +40,7 @@ class PackedMaxPool2d(nn.Module):
         super().__init__()
         self.channels, self.inverting = channels, inverting
         self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
+        self._sizes = operators.pair(kernel_size), operators.pair(stride), operators.sides(padding)
         self.register_buffer("inverted", zero_words(channels) if inverting else None)
 
     def signs_of_words(self) -> list[tuple[str, int]]:
@@ -51,12 +52,20 @@ class PackedMaxPool2d(nn.Module):
         largest = operators.binary_max_pool2d(words, self.kernel_size, self.stride, self.padding)
         return largest ^ self.inverted if self.inverting else largest
 
-    def on_array(self, words: Array) -> Array:
-        """``forward`` of an array of NumPy or CuPy."""
-        sizes = operators.pair(self.kernel_size), operators.pair(self.stride), operators.sides(self.padding)
-        signs = PackedSigns(words, 64 * words.shape[-1])
-        largest = fastconv.binary_max_pool2d(signs, sizes[0], stride=sizes[1], padding=sizes[2]).words
-        return _turned_over(largest, lent(self.inverted)) if self.inverting else largest
+    def settled(self, words: Array) -> Step:
+        """``forward`` of arrays like ``words``, of NumPy or CuPy."""
+        operation, (kernel, stride, padding) = "binary_max_pool2d", self._sizes
+        images, height, width, depth = words.shape
+        geometry = window(operation, (height, width), kernel, stride, padding, 1)
+        pool = backend_of(operation, words).module("xnor").binary_max_pool2d
+        shape = images, *geometry.output, 64 * depth  # tails stay 0 whatever the length
+        inverted = lent(self.inverted) if self.inverting else None
+
+        def run(words: Array) -> Array:
+            largest: Array = pool(words, geometry, shape)
+            return largest if inverted is None else _turned_over(largest, inverted)
+
+        return run
 
     def extra_repr(self) -> str:
         return (
@@ -74,36 +83,34 @@ class PackSigns(nn.Module):
     image : bool
         Whether numbers come as (N, C, H, W), else as (N, C).
     comparing : bool
-        Whether each channel has a number ``tau`` to compare with, in the place of 0.
-    flipping : bool
-        Whether signs of some channels are turned over then. ``flip`` has a bit for each channel.
+        Whether they are signs of (v >= tau) xor flip, each channel with its own, in the place of v >= 0. NaN
+        gives -1 either way.
     """
 
-    def __init__(
-        self, length: int, image: bool = True, comparing: bool = False, flipping: bool = False
-    ) -> None:
+    def __init__(self, length: int, image: bool = True, comparing: bool = False) -> None:
         super().__init__()
-        self.length, self.image, self.comparing, self.flipping = length, image, comparing, flipping
+        self.length, self.image, self.comparing = length, image, comparing
         self.register_buffer("tau", torch.zeros(length) if comparing else None)
-        self.register_buffer("flip", zero_words(length) if flipping else None)
-
-    def signs_of_words(self) -> list[tuple[str, int]]:
-        """As of :class:`PackedLayer`."""
-        return [("flip", self.length)] if self.flipping else []
+        self.register_buffer("flip", torch.zeros(length, dtype=torch.bool) if comparing else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """Numbers (N, C, H, W) to words (N, H, W, w), or (N, C) to (N, w)."""
         self._check(x.shape)
-        words = operators.pack_signs(x, -3 if self.image else -1, self.tau)
-        return words ^ self.flip if self.flipping else words
+        if self.comparing:
+            return operators.compare(x, self._axis, self.tau, self.flip)
+        return operators.pack_signs(x, self._axis)
 
-    def on_array(self, x: Array) -> Array:
-        """``forward`` of an array of NumPy or CuPy."""
+    def settled(self, x: Array) -> Step:
+        """``forward`` of arrays like ``x``, of NumPy or CuPy."""
         self._check(x.shape)
-        axis, bounds = (-3, (-1, 1, 1)) if self.image else (-1, (-1,))
-        threshold = lent(self.tau).reshape(bounds) if self.comparing else 0
-        words = fastconv.pack_signs(x, axis=axis, threshold=threshold).words
-        return _turned_over(words, lent(self.flip)) if self.flipping else words
+        if self.comparing:
+            return comparison(x, self._axis, self.tau, self.flip)
+        axis = self._axis
+        return lambda x: fastconv.pack_signs(x, axis=axis).words
+
+    @property
+    def _axis(self) -> int:
+        return -3 if self.image else -1
 
     def _check(self, shape: Sequence[int]) -> None:
         if not self.image and len(shape) != 2:
