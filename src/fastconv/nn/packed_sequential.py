@@ -31,14 +31,14 @@ class PackedSequential(nn.Sequential):
 
     def __init__(self, *modules: Any) -> None:
         super().__init__(*modules)
-        self._settled: dict[Any, tuple[Any, list[Step], Sequence[nn.Module]]] = {}
+        self._settled: dict[Any, tuple[Any, list[Step], Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_settled": {}}
 
     def forward(self, x: Tensor) -> Tensor:
         """What the last module gives."""
-        if type(x) is not Tensor or torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None:
+        if _is_followed(x):
             return super().forward(x)
         rest = list(self)
         while rest:
@@ -53,7 +53,7 @@ class PackedSequential(nn.Sequential):
             array = lent(x)
             if any(tensor.is_inference() for tensor in tensors):  # which count no changes
                 return to_tensor(_settle(modules, array)[1])
-            key = (*map(id, modules), array.shape, array.strides, array.dtype)
+            key = (*map(id, modules), x.device, array.shape, array.strides, array.dtype)
             state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
             known = self._settled.get(key)
             if known is None or known[0] != state:
@@ -65,6 +65,12 @@ class PackedSequential(nn.Sequential):
             for step in known[1]:
                 array = step(array)
             return to_tensor(array)
+
+
+def _is_followed(x: Tensor) -> bool:
+    """Whether something wants to see every operator."""
+    compiling = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return compiling or type(x) is not Tensor or _get_current_dispatch_mode() is not None
 
 
 def _settle(modules: Sequence[nn.Module], array: Array) -> tuple[list[Step], Array]:
