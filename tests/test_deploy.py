@@ -382,7 +382,7 @@ def test_layers_that_look_at_magnitudes_are_within_rounding(options):
 
 def test_unbatched_images_and_rows_of_more_axes():
     convolution = nn.Sequential(
-        BinaryConv2d(6, 70, 3), nn.ReLU(), Sign(), BinaryConv2d(70, 3, 1, scale="alpha")
+        BinaryConv2d(6, 70, 3), nn.ReLU(), Sign(), BinaryMaxPool2d(2), BinaryConv2d(70, 3, 1, scale="alpha")
     )
     linear = nn.Sequential(BinaryLinear(6, 70, bias=True), nn.Hardtanh(), BinaryLinear(70, 3))
     for model in (convolution, linear):
@@ -463,6 +463,59 @@ def test_compilers_take_a_deployed_model():
     compiled = torch.compile(deployed, backend="eager", fullgraph=True)
     for run in (exported, compiled):
         assert torch.equal(run(x), model(x))
+
+
+def test_images_that_do_not_fit_are_refused():
+    model = chain_for_images()[1:4]
+    deployed, _ = deploy(model)
+    for channels in (1, 64, 66, 128):
+        with pytest.raises(
+            ValueError, match=rf"must have shape \(N, 65, H, W\) here, got \(2, {channels}, 9, 9\)"
+        ):
+            deployed(torch.randn(2, channels, 9, 9))
+        with pytest.raises(ValueError, match="tau and flip must have shape"):
+            operators.compare(torch.randn(2, channels, 9, 9), 1, deployed[0].tau, deployed[0].flip)
+    flat = nn.Sequential(BinaryConv2d(1, 3, 3, padding=1), Sign(), nn.Flatten(), BinaryLinear(48, 5))
+    deployed, _ = deploy(flat)
+    with pytest.raises(ValueError, match="images of 3 channels must have 48 numbers, got 4 rows of 5"):
+        deployed(torch.randn(2, 1, 4, 5))
+
+
+def test_no_images_give_no_numbers():
+    chain = [
+        nn.Conv2d(3, 8, 3),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(8),
+        BinaryConv2d(8, 4, 3),
+        Sign(),
+        nn.MaxPool2d(2),
+    ]
+    model = filled(nn.Sequential(*chain, BinaryConv2d(4, 5, 1)), 0)
+    deployed, _ = deploy(model)
+    assert any(isinstance(m, PackedMaxPool2d) and m.inverting for m in deployed)
+    x = torch.randn(2, 3, 12, 12)
+    for images in (x, x[:0]):
+        assert torch.equal(deployed(images), model(images))
+
+
+def test_a_forward_of_its_own_is_called():
+    model = nn.Sequential(BinaryConv2d(3, 4, 3), Sign(), BinaryConv2d(4, 5, 3))
+    own = model[0].forward
+    model[0].forward = lambda x: -own(x)
+    x = torch.randn(2, 3, 9, 9)
+    assert torch.equal(deploy(model)[0](x), model(x))
+
+
+def test_gradients_and_casts_are_refused():
+    deployed, _ = deploy(chain_for_images())
+    x = torch.randn(2, 3, 12, 12, requires_grad=True)
+    with pytest.raises(TypeError, match="no gradient flows through packed layers"):
+        deployed(x)
+    with torch.no_grad():
+        deployed(x)
+    assert deployed.to("meta")(x.to("meta")).shape == deploy(chain_for_images())[0](x.detach()).shape
+    with pytest.raises(TypeError, match=r"tau must be float32, got torch\.float16"):
+        deploy(chain_for_images())[0].half()(x.detach().half())
 
 
 def test_what_cannot_be_deployed_is_refused():

@@ -61,6 +61,16 @@ def test_a_model_comes_back_as_it_was(deployed, file):
     assert torch.equal(load(file)(x), deployed(x))
 
 
+def test_the_default_dtype_makes_no_difference(deployed, file):
+    x = torch.randn(2, 3, 14, 14)
+    torch.set_default_dtype(torch.float64)
+    try:
+        save(load(file), file)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(load(file)(x), deployed(x))
+
+
 def test_what_is_loaded_in_inference_mode_counts_its_changes(file):
     with torch.inference_mode():
         assert not any(tensor.is_inference() for tensor in load(file).state_dict().values())

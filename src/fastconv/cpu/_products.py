@@ -29,9 +29,6 @@ SMALL_PRODUCTS = 2**23
 SMALL_SUMS = 2**18
 """The same for lanes of pixels, which take one tap at a time."""
 
-TARGETS = {INTEGERS: 6, SCALED: 7, SIGNS: 8}
-"""Where in the arguments of a store the result is."""
-
 _NO_INTEGERS, _NO_WORDS = np.empty(0, np.int32), np.empty(0, np.uint64)
 _NO_TAU, _NO_FLIP = native(_NO_INTEGERS), native(np.empty(0, np.uint8))
 _NO_FLOATS = {dtype: np.empty(0, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}
@@ -146,6 +143,12 @@ def store_arguments(
             factors = native(factor.reshape(-1))
     numbers = remembered(kind, groups, filters, positions, *strides)
     return numbers, scale, bias, factors, tau, flip, integers, values, signs
+
+
+def with_target(store: tuple[Any, ...], target: Array) -> tuple[Any, ...]:
+    """``store`` with ``target`` for its result."""
+    place = {INTEGERS: 6, SCALED: 7, SIGNS: 8}[int(store[0][KIND])]
+    return *store[:place], target.reshape(-1), *store[place + 1 :]
 
 
 def _lengthened(parameters: Array) -> Array:

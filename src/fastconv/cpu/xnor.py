@@ -25,7 +25,6 @@ from fastconv.cpu._operands import (
     padded_words,
 )
 from fastconv.cpu._products import (
-    TARGETS,
     line_window,
     mean_magnitudes,
     multiply,
@@ -33,8 +32,8 @@ from fastconv.cpu._products import (
     pairs_of,
     settled_product,
     store_arguments,
+    with_target,
 )
-from fastconv.cpu._store import KIND
 from fastconv.cpu._threads import SMALL, scratch
 from fastconv.cpu._vector import LANES
 from fastconv.packed import PackedFilters, PackedSigns
@@ -143,12 +142,10 @@ def settled_conv2d(filters: PackedFilters, layer: Layer, epilogue: Epilogue) -> 
     store = store_arguments(epilogue, None, 1, o, geometry.positions, _strides(layer), template)
     terms = c * geometry.taps
     multiply = settled_product(padded, tiles, o, terms, geometry, store, filters, layer.pad_value)
-    place = TARGETS[store[0][KIND]]
-    before, after = store[:place], store[place + 1 :]
 
     def run(words: Array) -> Array:
         target = np.empty(shape, dtype)
-        multiply(bordered(words.reshape(source), layer), (*before, target.reshape(-1), *after))
+        multiply(bordered(words.reshape(source), layer), with_target(store, target))
         return target
 
     return run

@@ -24,7 +24,7 @@ from fastconv.nn._convert import (
 )
 from fastconv.nn._fold import is_channelwise, is_idle
 from fastconv.nn._report import Row, bytes_of, describe
-from fastconv.nn.layers import BinaryConv2d
+from fastconv.nn.layers import BinaryConv2d, BinaryLinear
 from fastconv.nn.packed_signs import PackedFlatten, PackSigns, UnpackSigns
 
 Named = tuple[str, nn.Module]
@@ -138,12 +138,13 @@ def _chain_to_sign(image: bool, following: list[Named]) -> list[Named] | None:
 def _on_signs(stream: _Stream, name: str, module: nn.Module, following: list[Named]) -> int:
     """Deploy a module that packed signs can go through; 0 if it is no such module, else 1."""
     flat = stream.flattened is not None and is_flatten(module)
+    reader, _ = _next_binary_layer(following)
     if is_sign(module) or is_idle(module) or flat:
         stream.add(name, module, "nothing to do")
     elif stream.image and pools_signs(module):
         stream.add(name, module, "on bits", pack_pool(module, stream.length, None))
-    elif stream.image and is_flatten(module) and _reader(following)[0] is not None:
-        stream.add(name, module, "on bits", PackedFlatten(stream.length))
+    elif stream.image and is_flatten(module) and isinstance(reader, BinaryLinear):
+        stream.add(name, module, "on bits", PackedFlatten(stream.length, reader.in_features))
         stream.flattened, stream.image, stream.length = stream.length, False, 0
     else:
         return 0
@@ -154,8 +155,8 @@ def _before_signs(stream: _Stream, name: str, module: nn.Module, following: list
     """Deploy what numbers go through to signs that nothing but a binary layer sees; returns how many modules
     that is."""
     if not is_sign(module):
-        return _compare(stream, [(name, module), *following])
-    reader, pooled = _reader(following)
+        return _fold_to_comparison(stream, [(name, module), *following])
+    reader, pooled = _next_binary_layer(following)
     if reader is None or (pooled and not stream.length):
         return 0
     if pooled:
@@ -166,11 +167,11 @@ def _before_signs(stream: _Stream, name: str, module: nn.Module, following: list
     return 1
 
 
-def _compare(stream: _Stream, rest: list[Named]) -> int:
+def _fold_to_comparison(stream: _Stream, rest: list[Named]) -> int:
     """Deploy a chain up to a sign as a comparison; returns how many modules that is."""
     for image in (True, False):
         chain = _chain_to_sign(image, rest)
-        if chain is None or _reader(rest[len(chain) :])[0] is None:
+        if chain is None or _next_binary_layer(rest[len(chain) :])[0] is None:
             continue
         found = fold_before([module for _, module in chain])
         if found is None:
@@ -184,7 +185,7 @@ def _compare(stream: _Stream, rest: list[Named]) -> int:
     return 0
 
 
-def _reader(following: list[Named]) -> tuple[nn.Module | None, bool]:
+def _next_binary_layer(following: list[Named]) -> tuple[nn.Module | None, bool]:
     """The binary layer that signs reach while they are nothing but signs, and whether they are pooled."""
     pooled = False
     for _, module in following:

@@ -107,7 +107,7 @@ def _loaded(path: Path) -> PackedSequential:
 
 def _check_call(name: str, module: nn.Module) -> None:
     """Refuse what changes a module's call, and no file can hold."""
-    if not is_plain(module) or "forward" in vars(module):
+    if not is_plain(module):
         raise ValueError(
             f"save: {name} has hooks or a forward of its own, which a file cannot hold; remove them first"
         )
@@ -146,7 +146,9 @@ def _twin(where: str, described: str) -> PackedSequential:
             layers = [KNOWN[kind](**_tuples(arguments)) for kind, arguments in json.loads(described)]
     except Exception as error:  # whatever a constructor says to arguments that make no sense
         raise ValueError(f"{where} does not describe layers: {error!r}") from error
-    return PackedSequential(*layers)
+    model = PackedSequential(*layers)
+    model.float()  # whatever the default dtype is
+    return model
 
 
 def _tuples(value: Any) -> Any:

@@ -41,8 +41,9 @@ class Folded(NamedTuple):
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether nothing hooks into the module's call."""
-    return not (module._forward_hooks or module._forward_pre_hooks)
+    """Whether a call of the module does what its class says: no hooks, and no ``forward`` of its own."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return not hooked and "forward" not in vars(module)
 
 
 def is_idle(module: nn.Module) -> bool:

@@ -2,8 +2,8 @@
 
 Batch normalization and activations that never fall map numbers in order, and rounding keeps that order. So
 the sign of what comes out changes once at most, at a number that is found by halving: PyTorch's own modules
-say on which side of it a number lies. That is exact where a layer computes as it does here: of views with
-gaps, PyTorch rounds the batch normalization differently.
+say on which side of it a number lies. That is exact where a layer computes as it does here: of other layouts
+than PyTorch's two it rounds the batch normalization differently.
 """
 
 from __future__ import annotations

@@ -28,6 +28,10 @@ def lent(x: Tensor) -> Array:
     return to_array(x.detach())
 
 
+def lent_if_any(x: Tensor | None) -> Array | None:
+    return None if x is None else lent(x)
+
+
 def filters_of(words: Tensor, channels: int, alpha: Tensor | None) -> PackedFilters:
     """The filters that ``words`` hold: kernels keep their own layout of them."""
 
@@ -45,6 +49,13 @@ def threshold_of(words: Tensor, tau: Tensor, flip: Tensor) -> Threshold:
 
 def comparison(x: Array, axis: int, tau: Tensor, flip: Tensor) -> Step:
     """Words of (v >= tau) xor flip along ``axis``, and 0 for NaN, of arrays like ``x``."""
+    if tau.dtype != torch.float32:
+        raise TypeError(f"compare: tau must be float32, got {tau.dtype}; deployed models are not cast")
+    if tau.shape != (x.shape[axis],) or flip.shape != tau.shape:
+        raise ValueError(
+            f"compare: tau and flip must have shape ({x.shape[axis]},) for axis {axis} of x, "
+            f"got {tuple(tau.shape)} and {tuple(flip.shape)}"
+        )
     bounds = lent(tau), lent(flip)
     bits = backend_of("compare", x, *bounds).module("bits")
     step: Step = bits.settled_comparison(x, axis % x.ndim, *bounds)

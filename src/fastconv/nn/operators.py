@@ -5,7 +5,7 @@ along the last axis as in :class:`fastconv.PackedSigns`. Wherever ``x`` is wante
 both do: what has dtype uint64 is words. Filters are the words (O, kh, kw, ceil(channels / 64)) of
 :class:`fastconv.PackedFilters`; those of a linear layer have kh = kw = 1.
 
-No gradient flows through them: ``backward`` says so.
+No gradient flows through them: ``backward`` says so where numbers come out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.library import custom_op
 import fastconv
 from fastconv._dispatch import Array
 from fastconv.adapters.torch_tensors import placed, to_tensor
-from fastconv.nn._lent import comparison, filters_of, lent, threshold_of
+from fastconv.nn._lent import comparison, filters_of, lent, lent_if_any, threshold_of
 from fastconv.packed import PackedSigns
 
 SAME: list[int] = []
@@ -107,8 +107,8 @@ def xnor_conv2d(
         y = fastconv.xnor_conv2d(
             _signs(x, channels * groups),
             filters_of(filters, channels, scale if by_window else None),
-            scale="xnor" if by_window else _lent(scale),
-            bias=_lent(bias),
+            scale="xnor" if by_window else lent_if_any(scale),
+            bias=lent_if_any(bias),
             **_geometry(stride, padding, dilation, groups, pad_value),
         )
         return to_tensor(y)
@@ -164,8 +164,8 @@ def xnor_linear(
         y = fastconv.xnor_linear(
             _signs(x, features),
             filters_of(filters, features, scale if by_window else None),
-            _lent(bias),
-            scale="xnor" if by_window else _lent(scale),
+            lent_if_any(bias),
+            scale="xnor" if by_window else lent_if_any(scale),
         )
         return to_tensor(y)
 
@@ -202,10 +202,6 @@ def float_result(dtype: torch.dtype) -> torch.dtype:
 
 def _signs(x: Tensor, length: int) -> Array | PackedSigns:
     return PackedSigns(lent(x), length) if x.dtype == torch.uint64 else lent(x)
-
-
-def _lent(tensor: Tensor | None) -> Array | None:
-    return None if tensor is None else lent(tensor)
 
 
 def pair(sizes: Sequence[int]) -> tuple[int, int]:

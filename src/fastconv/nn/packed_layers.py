@@ -18,7 +18,7 @@ from fastconv._dispatch import Array, backend_of
 from fastconv._epilogue import Epilogue
 from fastconv._layer import layer
 from fastconv.nn import operators
-from fastconv.nn._lent import Step, filters_of, lent, threshold_of
+from fastconv.nn._lent import Step, filters_of, lent_if_any, threshold_of
 from fastconv.nn.inference import sum_of_products
 from fastconv.nn.packed_signs import zero_words
 from fastconv.packed import PackedSigns
@@ -129,8 +129,6 @@ class PackedConv2d(PackedLayer):
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.dilation = list(kernel_size), list(stride), list(dilation)
         self.padding, self.pad_value = list(padding), pad_value
-        pairs = (operators.pair(self.stride), operators.sides(self.padding), operators.pair(self.dilation))
-        self._options_of_words = (*pairs, groups, pad_value)
 
     def forward(self, x: Tensor) -> Tensor:
         """Numbers (N, C, H, W) or words (N, H, W, w) to numbers (N, O, Ho, Wo) or words (N, Ho, Wo, w)."""
@@ -148,13 +146,15 @@ class PackedConv2d(PackedLayer):
             return lambda words: step_of_one(words[None])[0]
         operation, signs = "xnor_conv2d", PackedSigns(words, self.in_channels)
         filters = filters_of(self.words0, self.in_channels // self.groups, None)
-        asked = layer(operation, signs.shape, True, filters.shape, "NCHW", *self._options_of_words)
+        pairs = operators.pair(self.stride), operators.sides(self.padding), operators.pair(self.dilation)
+        options = *pairs, self.groups, self.pad_value
+        asked = layer(operation, signs.shape, True, filters.shape, "NCHW", *options)
         if self.result == "signs":
             threshold = threshold_of(self.words0, self.tau, self.flip)
             epilogue = Epilogue(np.dtype(np.uint64), None, False, None, threshold)
         else:
-            scale, bias = (None if t is None else lent(t) for t in (self.scale0, self.bias))
-            epilogue = Epilogue(np.dtype(np.float32), scale, False, bias, None)
+            numbers = np.dtype(np.float32)
+            epilogue = Epilogue(numbers, lent_if_any(self.scale0), False, lent_if_any(self.bias), None)
         backend = backend_of(operation, words, filters.words)
         step: Step = backend.module("xnor").settled_conv2d(filters, asked, epilogue)
         return step
@@ -221,7 +221,7 @@ class PackedLinear(PackedLayer):
             return lambda words: (
                 fastconv.xnor_linear(PackedSigns(words, features), filters, threshold=threshold).words
             )
-        scale, bias = (None if t is None else lent(t) for t in (self.scale0, self.bias))
+        scale, bias = lent_if_any(self.scale0), lent_if_any(self.bias)
 
         def numbers(words: Array) -> Array:
             y: Array = fastconv.xnor_linear(PackedSigns(words, features), filters, bias, scale=scale)

@@ -26,7 +26,7 @@ class PackedSequential(nn.Sequential):
 
     Those that follow one another on packed bits are settled together for each shape that comes in, and pass
     arrays of NumPy or CuPy: for small images, operators and checks took longer than the kernels. A compiler,
-    or whatever else follows operators, sees each of them; so do hooks.
+    or whatever else follows operators, sees each of them; so do the hooks of a module.
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -48,6 +48,11 @@ class PackedSequential(nn.Sequential):
         return x
 
     def _run(self, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():
+            raise TypeError(
+                "PackedSequential: no gradient flows through packed layers; call it in torch.no_grad(), "
+                "or train the model that was deployed"
+            )
         tensors = [t for module in modules for t in module._buffers.values() if t is not None]
         with placed(x.device):
             array = lent(x)
@@ -70,7 +75,8 @@ class PackedSequential(nn.Sequential):
 def _is_followed(x: Tensor) -> bool:
     """Whether something wants to see every operator."""
     compiling = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return compiling or type(x) is not Tensor or _get_current_dispatch_mode() is not None
+    without_numbers = type(x) is not Tensor or x.device.type not in ("cpu", "cuda")
+    return compiling or without_numbers or _get_current_dispatch_mode() is not None
 
 
 def _settle(modules: Sequence[nn.Module], array: Array) -> tuple[list[Step], Array]:

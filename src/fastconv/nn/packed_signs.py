@@ -40,7 +40,6 @@ class PackedMaxPool2d(nn.Module):
         super().__init__()
         self.channels, self.inverting = channels, inverting
         self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
-        self._sizes = operators.pair(kernel_size), operators.pair(stride), operators.sides(padding)
         self.register_buffer("inverted", zero_words(channels) if inverting else None)
 
     def signs_of_words(self) -> list[tuple[str, int]]:
@@ -49,14 +48,19 @@ class PackedMaxPool2d(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """Words (N, H, W, w) to words (N, Ho, Wo, w)."""
+        if words.dim() == 3:
+            return self(words[None])[0]
         largest = operators.binary_max_pool2d(words, self.kernel_size, self.stride, self.padding)
         return largest ^ self.inverted if self.inverting else largest
 
     def settled(self, words: Array) -> Step:
         """``forward`` of arrays like ``words``, of NumPy or CuPy."""
-        operation, (kernel, stride, padding) = "binary_max_pool2d", self._sizes
-        images, height, width, depth = words.shape
-        geometry = window(operation, (height, width), kernel, stride, padding, 1)
+        if words.ndim == 3:
+            of_one = self.settled(words[None])
+            return lambda words: of_one(words[None])[0]
+        operation, (images, height, width, depth) = "binary_max_pool2d", words.shape
+        kernel, stride = operators.pair(self.kernel_size), operators.pair(self.stride)
+        geometry = window(operation, (height, width), kernel, stride, operators.sides(self.padding), 1)
         pool = backend_of(operation, words).module("xnor").binary_max_pool2d
         shape = images, *geometry.output, 64 * depth  # tails stay 0 whatever the length
         inverted = lent(self.inverted) if self.inverting else None
@@ -113,8 +117,11 @@ class PackSigns(nn.Module):
         return -3 if self.image else -1
 
     def _check(self, shape: Sequence[int]) -> None:
-        if not self.image and len(shape) != 2:
-            raise ValueError(f"PackSigns: x must have shape (N, {self.length}) here, got {tuple(shape)}")
+        """What a batch normalization would say to numbers that do not fit it."""
+        allowed = (2,) if not self.image else (4,) if self.comparing else (3, 4)
+        if len(shape) not in allowed or shape[self._axis] != self.length:
+            wanted = f"(N, {self.length}, H, W)" if self.image else f"(N, {self.length})"
+            raise ValueError(f"PackSigns: x must have shape {wanted} here, got {tuple(shape)}")
 
     def extra_repr(self) -> str:
         return f"{self.length}, image={self.image}, comparing={self.comparing}"
@@ -150,28 +157,35 @@ class PackedFlatten(nn.Module):
     Parameters
     ----------
     channels : int
+    features : int
+        H * W * channels.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, features: int) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.features = channels, features
 
     def forward(self, words: Tensor) -> Tensor:
         """Words (N, H, W, w) to words (N, w) of H * W * channels signs."""
         if words.dim() != 4:
             raise ValueError(f"PackedFlatten: words must have shape (N, H, W, w), got {tuple(words.shape)}")
+        if words.shape[1] * words.shape[2] * self.channels != self.features:
+            raise ValueError(
+                f"PackedFlatten: images of {self.channels} channels must have {self.features} numbers, "
+                f"got {words.shape[1]} rows of {words.shape[2]}"
+            )
         if self.channels % 64 == 0:
             return words.flatten(1)
         signs = operators.unpack_signs(words, self.channels, torch.int8)
         return operators.pack_signs(signs.flatten(1), -1)
 
     def extra_repr(self) -> str:
-        return str(self.channels)
+        return f"{self.channels}, {self.features}"
 
 
 def _turned_over(words: Array, bits: Array) -> Array:
     """words (..., n, w) ^ bits (w,), in place and line by line: w is often 1, and so short would loops be."""
-    lines = words.reshape(*words.shape[:-2], -1)
+    lines = words.reshape(*words.shape[:-2], words.shape[-2] * words.shape[-1])
     lines ^= np.broadcast_to(bits, words.shape[-2:]).reshape(-1)
     return words
 
