@@ -52,8 +52,8 @@ def measured(rows):
 
 def needs_torch_and_openvino():
     optional("torch")
-    peers.openvino()  # imports it without its telemetry
-    optional("openvino")
+    if peers.openvino() is None:  # of the extra "peers", which CI does not install
+        pytest.skip("openvino is not installed")
 
 
 def lines_of(*rivals):
