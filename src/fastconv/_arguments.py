@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -236,10 +237,10 @@ def _window(
     kernel_size = pair(operation, "kernel_size", kernel, 1)
     strides = pair(operation, "stride", stride, 1)
     dilations = pair(operation, "dilation", dilation, 1)
-    reach = tuple(d * (k - 1) + 1 for d, k in zip(dilations, kernel_size, strict=True))
-    pads = _padding(operation, padding, size, reach, strides)
+    extents = reach(kernel_size, dilations)
+    pads = _padding(operation, padding, size, extents, strides)
     padded = [n + before + after for n, (before, after) in zip(size, pads, strict=True)]
-    if any(n < extent for n, extent in zip(padded, reach, strict=True)):
+    if any(n < extent for n, extent in zip(padded, extents, strict=True)):
         raise ValueError(
             f"{operation}: kernel_size {kernel_size} with dilation {dilations} does not fit "
             f"into an image of size {size} with padding {pads}"
@@ -249,7 +250,9 @@ def _window(
             f"{operation}: padding {pads} makes an image of {padded[0]} x {padded[1]} pixels; "
             f"at most {LARGEST_PADDED} are accepted"
         )
-    rows, columns = ((n - extent) // step + 1 for n, extent, step in zip(padded, reach, strides, strict=True))
+    rows, columns = (
+        (n - extent) // step + 1 for n, extent, step in zip(padded, extents, strides, strict=True)
+    )
     # Steps beyond the image, which nobody takes, need not fit the kernels' integers.
     strides = min(strides[0], padded[0]), min(strides[1], padded[1])
     dilations = min(dilations[0], padded[0]), min(dilations[1], padded[1])
@@ -259,19 +262,28 @@ def _window(
 _remembered_window = lru_cache(256)(_window)
 
 
-def _padding(
-    operation: str, padding: object, size: Pair, reach: tuple[int, ...], strides: Pair
-) -> tuple[Pair, Pair]:
+def reach(kernel: Sequence[int], dilation: Sequence[int]) -> Pair:
+    """Rows and columns from a window's first tap to its last."""
+    rows, columns = (d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+    return rows, columns
+
+
+def same_padding(size: Sequence[int], strides: Pair, extents: Pair) -> tuple[Pair, Pair]:
+    """TensorFlow's rule: ceil(n / stride) rows, the odd one at the bottom."""
+    rows, columns = (
+        max((-(-n // step) - 1) * step + extent - n, 0)
+        for n, extent, step in zip(size, extents, strides, strict=True)
+    )
+    return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+
+
+def _padding(operation: str, padding: object, size: Pair, extents: Pair, strides: Pair) -> tuple[Pair, Pair]:
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
             raise ValueError(f"{operation}: padding must be {PADDINGS}, got {padding!r}")
         if padding == "valid":
             return (0, 0), (0, 0)
-        rows, columns = (
-            max((-(-n // step) - 1) * step + extent - n, 0)
-            for n, extent, step in zip(size, reach, strides, strict=True)
-        )
-        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+        return same_padding(size, strides, extents)
     if isinstance(padding, (tuple, list)) and any(isinstance(side, (tuple, list)) for side in padding):
         if len(padding) != 2 or not all(isinstance(side, (tuple, list)) for side in padding):
             raise ValueError(f"{operation}: padding must be {PADDINGS}, got {padding!r}")

@@ -84,7 +84,7 @@ def fold_before(chain: Sequence[nn.Module]) -> tuple[PackSigns, Comparison] | No
     """``chain``, the modules up to the next sign, as a comparison of the numbers that come in, pooling apart;
     None if none is the same, or no batch normalization says how many channels there are."""
     norm = next((module for module in chain if isinstance(module, NORMS)), None)
-    if norm is None or norm.running_mean is None:
+    if norm is None:
         return None
     before, after = _around_pool(chain)
     image = isinstance(norm, nn.BatchNorm2d)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fastconv._arguments import reach
 from fastconv.nn import operators
 
 
@@ -118,5 +119,5 @@ def _output(
     if not padding:
         return [(n + step - 1) // step for n, step in zip(size, stride, strict=True)]
     added = padding[0] + padding[1], padding[2] + padding[3]
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
-    return [(n + a - r) // step + 1 for n, a, r, step in zip(size, added, reach, stride, strict=True)]
+    extents = reach(kernel, dilation)
+    return [(n + a - r) // step + 1 for n, a, r, step in zip(size, added, extents, stride, strict=True)]

@@ -100,7 +100,7 @@ def _through(modules: Sequence[nn.Module], values: Tensor) -> Tensor:
 def _keeps_order(module: nn.Module) -> bool:
     """Whether the module maps numbers in their order, or in the opposite one, channel by channel."""
     if type(module) in NORMS:
-        return module.running_mean is not None and module.running_mean.dtype == torch.float32
+        return bool(module.running_mean.dtype == torch.float32)
     if type(module) is nn.PReLU:
         return bool((module.weight >= 0).all())
     if type(module) is nn.LeakyReLU:

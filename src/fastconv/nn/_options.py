@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from fastconv._arguments import Pair, choice, integer, window
+from fastconv._arguments import Pair, choice, integer, reach, same_padding, window
 from fastconv.nn.operators import SAME
 
 SCALES = ("alpha", "xnor", "learned")
-
-
-def reach(kernel: Pair, dilation: Pair) -> Pair:
-    """Rows and columns from a window's first tap to its last."""
-    rows, columns = (d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    return rows, columns
 
 
 def sides_of(layer: str, padding: Any, kernel: Pair, dilation: Pair) -> list[int]:
@@ -33,21 +27,13 @@ def sides_around(
 ) -> list[int]:
     """[top, bottom, left, right] for an image of ``size``, which the window must fit into with them."""
     extents = reach(kernel, dilation)
-    found = sides or _same(size, stride, extents)
+    found = sides or [n for side in same_padding(size, stride, extents) for n in side]
     added = found[0] + found[1], found[2] + found[3]
     if any(n + more < extent for n, more, extent in zip(size, added, extents, strict=True)):
         raise ValueError(
             f"{layer}: kernel_size {kernel} with dilation {dilation} does not fit into an image of size "
             f"{tuple(size)} with padding {found} (top, bottom, left, right)"
         )
-    return found
-
-
-def _same(size: Sequence[int], stride: Pair, extents: Pair) -> list[int]:
-    found = []
-    for n, step, extent in zip(size, stride, extents, strict=True):
-        added = max((-(-n // step) - 1) * step + extent - n, 0)
-        found += [added // 2, added - added // 2]
     return found
 
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from fastconv._dispatch import Array
 from fastconv.adapters.torch_tensors import placed, to_tensor
 from fastconv.nn._fold import is_plain
-from fastconv.nn._lent import Step, lent
+from fastconv.nn._lent import Step, lent, state_of
 from fastconv.nn.packed_layers import PackedLayer
 from fastconv.nn.packed_signs import PackedMaxPool2d, PackSigns
 
@@ -55,11 +55,10 @@ class PackedSequential(nn.Sequential):
             )
         tensors = [t for module in modules for t in module._buffers.values() if t is not None]
         with placed(x.device):
-            array = lent(x)
-            if any(tensor.is_inference() for tensor in tensors):  # which count no changes
+            array, state = lent(x), state_of(tensors)
+            if state is None:
                 return to_tensor(_settle(modules, array)[1])
             key = (*map(id, modules), x.device, array.shape, array.strides, array.dtype)
-            state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
             known = self._settled.get(key)
             if known is None or known[0] != state:
                 if len(self._settled) >= MOST_SETTLED:
