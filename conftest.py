@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fastconv._dispatch import BACKENDS
+from fastconv._backends import BACKENDS
 
 sys.path.insert(0, str(Path(__file__).parent / "tests"))
 

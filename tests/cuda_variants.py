@@ -73,7 +73,7 @@ def serves(architecture: int, file: str, defines: Defines) -> bool:
     """Whether the package uses a variant there: each architecture has one inner product of bits."""
     if file != "binary_gemm.cu":
         return True
-    from fastconv.cuda._compile import BINARY_PRODUCTS
+    from fastconv.cuda.compile import BINARY_PRODUCTS
 
     best = next(macros for least, macros in BINARY_PRODUCTS if architecture >= least)
     return best == tuple(define for define in defines if define.startswith("TENSOR"))
@@ -82,7 +82,7 @@ def serves(architecture: int, file: str, defines: Defines) -> bool:
 @cache
 def file_of(code: str) -> str | None:
     """The file in ``kernels/`` whose source ``code`` is."""
-    from fastconv.cuda._compile import KERNELS, source  # which need CuPy, or its stand-in
+    from fastconv.cuda.compile import KERNELS, source  # which need CuPy, or its stand-in
 
     return next((path.name for path in KERNELS.glob("*.cu") if source(path.name) == code), None)
 

@@ -13,7 +13,7 @@ import scipy.sparse
 
 import fastconv
 from bad_calls import CALLS, WRONG, signs
-from fastconv._dispatch import BACKENDS
+from fastconv._backends import BACKENDS
 
 WITH_OUT = [name for name in CALLS if "out" in inspect.signature(getattr(fastconv, name)).parameters]
 ARRAYS = [(name, a) for name in CALLS for a, value in CALLS[name].items() if isinstance(value, np.ndarray)]

@@ -26,14 +26,14 @@ def product(request, cupy, monkeypatch):
 
 @pytest.mark.parametrize("capability", PRODUCTS)
 def test_compute_capability_decides_the_product(cupy, monkeypatch, capability):
-    from fastconv.cuda._compile import binary_product
+    from fastconv.cuda.compile import binary_product
 
     monkeypatch.setattr(cupy.cuda.Device, "compute_capability", capability)
     assert binary_product() == PRODUCTS[capability]
 
 
 def test_problem_has_the_fields_of_its_structure():
-    from fastconv.cuda._compile import source
+    from fastconv.cuda.compile import source
     from fastconv.cuda._problem import Problem
 
     declared = re.search(r"struct Problem \{(.*?)\n\}", source("binary_problem.cuh"), re.S)[1]

@@ -11,7 +11,7 @@ from scipy import signal
 
 import fastconv
 from fastconv import conv2d, convolve2d, correlate2d, reference
-from fastconv._dispatch import BACKENDS
+from fastconv._backends import BACKENDS
 from fastconv.cpu import _filter
 from strategies import (
     COMPLEX,

@@ -67,7 +67,7 @@ def _wheels():
 
 @cache
 def built(architecture, file, defines):
-    from fastconv.cuda._compile import source
+    from fastconv.cuda.compile import source
 
     return nvrtc.compiled(source(file), architecture, defines)
 
@@ -87,7 +87,7 @@ def of(counts, pattern):
 
 
 def test_every_file_of_kernels_has_variants():
-    from fastconv.cuda._compile import KERNELS
+    from fastconv.cuda.compile import KERNELS
 
     assert sorted(VARIANTS) == sorted(path.name for path in KERNELS.glob("*.cu"))
     for rows in VARIANTS.values():
@@ -95,7 +95,7 @@ def test_every_file_of_kernels_has_variants():
 
 
 def test_a_variant_that_has_no_row_fails_where_it_is_used():
-    from fastconv.cuda._compile import source
+    from fastconv.cuda.compile import source
 
     check_listed(source("popcount.cu"), ("ELEMENT=u8",))
     check_listed("a kernel of the tests", ())
@@ -105,7 +105,7 @@ def test_a_variant_that_has_no_row_fails_where_it_is_used():
 
 @pytest.mark.parametrize(("architecture", "file", "defines"), CASES, ids=identity)
 def test_kernel_compiles_without_warnings_and_keeps_to_its_resources(architecture, file, defines):
-    from fastconv.cuda._compile import source
+    from fastconv.cuda.compile import source
 
     kernels = built(architecture, file, defines).kernels
     assert sorted(kernels) == sorted(compiler.KERNEL.findall(source(file)))

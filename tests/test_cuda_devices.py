@@ -96,7 +96,7 @@ def test_arrays_on_another_device_than_the_current_one_are_refused_until_it_is(c
 
 @pytest.mark.gpu
 def test_no_usable_gpu_is_an_error_that_names_what_was_found(cupy, monkeypatch):
-    from fastconv.cuda._devices import check_usable
+    from fastconv.cuda.devices import check_usable
 
     def none():
         raise cupy.cuda.runtime.CUDARuntimeError(100)

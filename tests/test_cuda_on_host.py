@@ -117,7 +117,7 @@ def test_bit_functions_count_and_reverse():
 
 @pytest.fixture(scope="module")
 def wrappers():
-    from fastconv.cuda._compile import source
+    from fastconv.cuda.compile import source
 
     return source(str(TESTS / "cuda_on_host" / "wrappers.cu"))
 
@@ -200,7 +200,7 @@ def test_a_wrong_number_of_arguments_is_refused():
 
 
 def popcount_source():
-    from fastconv.cuda._compile import source
+    from fastconv.cuda.compile import source
 
     return source("popcount.cu")
 
@@ -275,7 +275,7 @@ sys.path.insert(0, {str(TESTS)!r})
 import numpy as np
 from cuda_on_host import cupy_stand_in
 cupy = cupy_stand_in.install()
-from fastconv.cuda._compile import source
+from fastconv.cuda.compile import source
 text = source("popcount.cu")
 old, new = sys.argv[1:]
 assert old in text

@@ -52,7 +52,7 @@ def test_reference_points_to_the_operation(name):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_has_an_implementation_for_every_backend(name):
-    for backend in fastconv._dispatch.BACKENDS.values():
+    for backend in fastconv._backends.BACKENDS.values():
         if backend.package:
             assert callable(getattr(backend.module(noun(name)), name))
 

@@ -34,7 +34,7 @@ extern "C" __global__ void run(const u32* words, u32* loaded) {
 def launch(name, *arrays):
     """Run one warp of a kernel; its arrays come back."""
     cupy = optional("cupy")
-    from fastconv.cuda._compile import source
+    from fastconv.cuda.compile import source
 
     code = source("tensor_core.cuh") + KERNELS[name]
     given = [cupy.asarray(a) for a in arrays]

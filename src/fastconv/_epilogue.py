@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import as_array, check_out, check_real, choice, float_result
-from fastconv._dispatch import Array
+from fastconv._backends import Array
+from fastconv._checks import as_array, check_out, check_real, choice, float_result
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
 

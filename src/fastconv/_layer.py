@@ -10,17 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from fastconv._arguments import (
-    INT32_MAX,
-    ImageLayout,
-    Window,
-    check_groups,
-    check_out,
-    image_layout,
-    plain,
-    sign,
-    window,
-)
+from fastconv._checks import INT32_MAX, check_groups, check_out, sign
+from fastconv._geometry import ImageLayout, Window, image_layout, plain, window
 
 Shape = tuple[int, ...]
 

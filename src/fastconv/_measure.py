@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import (
+from fastconv._backends import Array, backend_of
+from fastconv._checks import (
     as_array,
     broadcast_shapes,
     check_out,
@@ -17,7 +18,6 @@ from fastconv._arguments import (
     normalize_axis,
     sign,
 )
-from fastconv._dispatch import Array, backend_of
 from fastconv.adapters import adapted
 from fastconv.packed import PackedSigns
 

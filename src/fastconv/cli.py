@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastconv._dispatch import Backend
+    from fastconv._backends import Backend
 
 # Of the features that LLVM reports, those that decide how fast the kernels are.
 TELLING_FEATURES = (
@@ -223,7 +223,7 @@ def _gpus() -> dict[str, str]:
     reason = _unusable("fastconv.cuda", "cupy")
     if reason:
         return {"none": reason}
-    from fastconv.cuda._devices import names
+    from fastconv.cuda.devices import names
 
     return names()
 
@@ -240,7 +240,7 @@ def _unusable(package: str, library: str) -> str:
 
 
 def _namespaces() -> dict[str, dict[str, Any]]:
-    from fastconv._dispatch import BACKENDS
+    from fastconv._backends import BACKENDS
 
     return {name: _support(backend) for name, backend in BACKENDS.items()}
 

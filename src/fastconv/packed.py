@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import as_dtype, flag, integer
-from fastconv._dispatch import BACKENDS, Array, backend_of
+from fastconv._backends import BACKENDS, Array, backend_of
+from fastconv._checks import as_dtype, flag, integer
 from fastconv.adapters import adapted
 
 

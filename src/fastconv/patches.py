@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv._arguments import Pair, as_array, check_out, pair, window
-from fastconv._dispatch import Array, backend_of
+from fastconv._backends import Array, backend_of
+from fastconv._checks import Pair, as_array, check_out, pair
+from fastconv._geometry import window
 from fastconv.adapters import adapted
 
 

@@ -6,21 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import (
+from fastconv._backends import Array, backend_of
+from fastconv._checks import (
     Pair,
     as_array,
     broadcast_shapes,
     check_out,
     check_real,
     float_result,
-    image_layout,
     integer,
     normalize_axis,
     sign,
-    window,
 )
-from fastconv._dispatch import Array, backend_of
 from fastconv._epilogue import check_epilogue, check_result
+from fastconv._geometry import image_layout, window
 from fastconv._layer import check_terms, layer
 from fastconv.adapters import adapted
 from fastconv.packed import PackedFilters, PackedSigns, Threshold

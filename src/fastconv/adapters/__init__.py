@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from fastconv._dispatch import imported
+from fastconv._backends import imported
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastconv._dispatch import Array, backend_of
+from fastconv._backends import Array, backend_of
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
 PACKED = (PackedSigns, PackedFilters, Threshold)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import Threshold, correlate2d, pack_filters, pack_signs, xnor_conv2d, xnor_matmul
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv._measure import seconds_in_turn
 from fastconv.bench import openvino_models, peers
 from fastconv.bench.ceilings import popcount_rate

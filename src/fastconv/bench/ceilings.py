@@ -20,7 +20,7 @@ from numba import njit, prange
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv.cpu._threads import threads
 
 STEPS = 1_000_000

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import signal
 
 from fastconv import conv2d, correlate2d
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv.bench import peers
 from fastconv.bench.binary import FLOAT, SHAPES, Layer
 from fastconv.bench.ceilings import copier, multiply_add_rate

@@ -24,7 +24,7 @@ from fastconv import (
     xnor_conv2d,
     xnor_matmul,
 )
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv.bench import peers
 from fastconv.bench.facts import versions
 from fastconv.bench.model import Comparison, Rival, Row, Settings, Target, compared, rounding
@@ -80,7 +80,7 @@ def facts() -> dict[str, str]:
     """
     import cupy
 
-    from fastconv.cuda._devices import names
+    from fastconv.cuda.devices import names
 
     runtime = cupy.cuda.runtime
     return {

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import fastconv
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 
 SECONDS, CALLS = 0.3, 3  # for each size; at least so many calls
 

@@ -19,7 +19,7 @@ from fastconv import (
     reference,
     xnor_conv2d,
 )
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv._measure import seconds_in_turn
 from fastconv.bench import peers
 from fastconv.bench.ceilings import copier, filler

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv._measure import Pace, deviation, seconds_in_turn
 from fastconv.packed import PackedSigns
 

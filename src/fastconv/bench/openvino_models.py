@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv.bench import peers
 from fastconv.cpu._threads import threads
 from fastconv.packed import Threshold

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv.cpu._threads import threads
 
 Call = Callable[[], Any]

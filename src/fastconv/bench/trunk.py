@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv.bench import openvino_models, peers
 from fastconv.bench.model import Comparison, Line, Rival, Row, Settings, Target, compare, rounding
 from fastconv.bench.processes import python

@@ -22,7 +22,7 @@ from fastconv.cpu._store import (
 )
 from fastconv.cpu._threads import parallel_kernel
 from fastconv.cpu._tiles import TILE_PIXELS, TILE_VECTORS, UNIT, prefetch_to_write, xnor_tile
-from fastconv.cpu._vector import LANES, PIXELS
+from fastconv.cpu.simd import LANES, PIXELS
 
 MOST_PIXELS = 60
 """Most pixels a task does at a time, a multiple of all TILE_PIXELS: their sums with a unit of 64 filters

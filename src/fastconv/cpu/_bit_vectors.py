@@ -1,4 +1,4 @@
-"""The explicit vectors of counting and packing bits; see :mod:`fastconv.cpu._vector`.
+"""The explicit vectors of counting and packing bits; see :mod:`fastconv.cpu.simd`.
 
 Those that read memory once, from end to end, ask for it early.
 """
@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastconv.cpu._vector import (
+from fastconv.cpu.simd import (
     BLOCK,
     LANES,
     PIXELS,

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from fastconv.cpu._stencil import PREFETCH_ROWS, VECTOR_BYTES, correlate_strip
-from fastconv.cpu._vector import copy_line, prefetch
+from fastconv.cpu.simd import copy_line, prefetch
 
 ABOVE, LEFT, BOUNDARY, DIRECT, TILE_HEIGHT, TILE_WIDTH, STREAM = range(7)
 """Places in ``frame``: rows above and columns left of the image at which the first window begins; what lies

@@ -8,10 +8,10 @@ from typing import Any
 import numba
 import numpy as np
 
-from fastconv.cpu._arrays import Array, blocks, computable, readable
 from fastconv.cpu._bit_vectors import count_ones, popcount64, popcount_block
 from fastconv.cpu._threads import SMALL, parallel_kernel, scratch, threads
-from fastconv.cpu._vector import BLOCK
+from fastconv.cpu.arrays import Array, blocks, computable, readable
+from fastconv.cpu.simd import BLOCK
 
 CHUNK = 4096
 """Elements one thread takes at a time: long enough to hide the loop, short enough to share."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from fastconv._dimensions import merged
-from fastconv.cpu._arrays import Array, blocks, flat_memory, native
+from fastconv._shared.dimensions import merged
 from fastconv.cpu._bit_vectors import ROWS, count_differences, count_lanes, popcount64
 from fastconv.cpu._counting import CHUNK, COPIED
 from fastconv.cpu._threads import SMALL, parallel_kernel, scratch, threads
+from fastconv.cpu.arrays import Array, blocks, flat_memory, native
 
 SPAN = 8192
 """Words that a thread compares with one row after another before it goes on: 64 KiB, which stay in L2."""

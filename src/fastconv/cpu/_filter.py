@@ -10,12 +10,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._arguments import Filter, Pair
-from fastconv.cpu._arrays import Array, batch_index, computable, stacked
+from fastconv._checks import Pair
+from fastconv._geometry import Filter
 from fastconv.cpu._border import STREAM, TILE_HEIGHT, TILE_WIDTH, filter_tile, sweep
 from fastconv.cpu._stencil import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, vectors
 from fastconv.cpu._threads import parallel_kernel, scratch, threads
-from fastconv.cpu._vector import fence
+from fastconv.cpu.arrays import Array, batch_index, computable, stacked
+from fastconv.cpu.simd import fence
 
 TILE_COLUMNS = 1024
 """Output columns of a tile that has to be copied, or is filtered in two passes: it stays in the L2 cache."""

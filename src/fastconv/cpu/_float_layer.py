@@ -17,11 +17,11 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastconv._arguments import Window
-from fastconv.cpu._arrays import Array, flat_memory, native
+from fastconv._geometry import Window
 from fastconv.cpu._threads import parallel_kernel, scratch, threads
-from fastconv.cpu._vector import WIDE, _address, _i64, _literal, _load, _multiply_add, _splat, _store
+from fastconv.cpu.arrays import Array, flat_memory, native
 from fastconv.cpu.patches import take
+from fastconv.cpu.simd import WIDE, _address, _i64, _literal, _load, _multiply_add, _splat, _store
 
 VECTOR_BYTES = 64
 

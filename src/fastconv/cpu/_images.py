@@ -7,7 +7,7 @@ import numpy as np
 
 from fastconv.cpu._bit_vectors import bound_of, channel_bits, in_range, range_bits
 from fastconv.cpu._threads import parallel_kernel
-from fastconv.cpu._vector import BLOCK, PIXELS
+from fastconv.cpu.simd import BLOCK, PIXELS
 
 ORIGIN, IMAGE_STEP, CHANNEL_STEP, ROW_STEP, PIXEL_STEP, ROWS, COLUMNS, CHANNELS, ABOVE, LEFT = range(10)
 """Places in the ``image`` of :func:`pack_image`: origin and strides of x; rows and columns of an image, and

@@ -7,15 +7,15 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv import _agnostic
 from fastconv._layer import Layer
+from fastconv._shared import expressions
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, aligned, flat_image, native, sign_keys
 from fastconv.cpu._binary import lay_tiles
 from fastconv.cpu._images import pack_image
 from fastconv.cpu._plans import Kinds, remembered
 from fastconv.cpu._threads import SMALL, scratch
-from fastconv.cpu._vector import BLOCK, LANES
+from fastconv.cpu.arrays import Array, aligned, flat_image, native, sign_keys
+from fastconv.cpu.simd import BLOCK, LANES
 from fastconv.packed import PackedFilters, PackedSigns
 
 
@@ -66,7 +66,7 @@ def pack_filters(weight: Array, zero: int) -> PackedFilters:
 
 
 def mean_magnitude(weight: Array) -> Array:
-    magnitudes: Array = _agnostic.mean_magnitude(np, weight)
+    magnitudes: Array = expressions.mean_magnitude(np, weight)
     return magnitudes
 
 

@@ -14,7 +14,7 @@ from fastconv.cpu._bit_vectors import in_range
 from fastconv.cpu._store import store_lines, store_pixels, stored_by_pixel, turn_over
 from fastconv.cpu._threads import parallel_kernel
 from fastconv.cpu._tiles import UNIT, sum_signs
-from fastconv.cpu._vector import PIXELS
+from fastconv.cpu.simd import PIXELS
 
 IMAGES, ORIGIN, IMAGE_STEP, CHANNEL_STEP, ROW_STEP, PIXEL_STEP, OUTSIDE = range(7)
 """Places in ``image``: number of images; origin and strides of x; what lies outside."""

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv._arguments import Pair, Window
-from fastconv.cpu._arrays import Array, native
+from fastconv._checks import Pair
+from fastconv._geometry import Window
 from fastconv.cpu._binary import MOST_PIXELS
 from fastconv.cpu._tiles import TILE_PIXELS, UNIT
-from fastconv.cpu._vector import LANES, PIXELS
+from fastconv.cpu.arrays import Array, native
+from fastconv.cpu.simd import LANES, PIXELS
 
 REMEMBERED = 256
 """Geometries kept: more than the layers of a network; about 10 KiB each."""

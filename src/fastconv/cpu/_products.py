@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import ImageLayout, Window
 from fastconv._epilogue import Epilogue
+from fastconv._geometry import ImageLayout, Window
 from fastconv._layer import Layer
-from fastconv.cpu._arrays import Array, flat_image, native, sign_keys
 from fastconv.cpu._binary import MOST_PIXELS, multiply_words
 from fastconv.cpu._images import window_means
 from fastconv.cpu._operands import edge_totals, tap_order
@@ -20,6 +19,7 @@ from fastconv.cpu._plans import REMEMBERED, remembered, strip_plan, word_plan
 from fastconv.cpu._store import INTEGERS, KIND, SCALED, SIGNS, stored_by_pixel
 from fastconv.cpu._threads import scratch, threads
 from fastconv.cpu._tiles import UNIT
+from fastconv.cpu.arrays import Array, flat_image, native, sign_keys
 from fastconv.packed import PackedFilters
 
 SMALL_PRODUCTS = 2**23

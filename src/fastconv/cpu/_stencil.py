@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastconv.cpu._vector import WIDE, _i32, _i64, _multiply_add, _prefetch, _splat
+from fastconv.cpu.simd import WIDE, _i32, _i64, _multiply_add, _prefetch, _splat
 
 VECTOR_BYTES, REGISTERS = (64, 32) if WIDE else (32, 16)
 

@@ -17,7 +17,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from fastconv.cpu._tiles import UNIT, threshold_word, transpose_block
-from fastconv.cpu._vector import PIXELS, copy_line
+from fastconv.cpu.simd import PIXELS, copy_line
 
 INTEGERS, SCALED, SIGNS = 0, 1, 2
 """What an epilogue stores: y; scale * y + bias; the bits of y >= tau."""

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from fastconv.cpu._vector import (
+from fastconv.cpu.simd import (
     LANES,
     PIXELS,
     WIDE,

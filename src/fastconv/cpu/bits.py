@@ -11,15 +11,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv import _agnostic
-from fastconv._thresholds import accepted_keys, infinity_key, least_keys
-from fastconv.cpu._arrays import Array, blocks, deliver, key_type, native, readable, result
+from fastconv._shared import expressions
+from fastconv._shared.thresholds import accepted_keys, infinity_key, least_keys
 from fastconv.cpu._bit_vectors import in_range, range_bits, reverse64, unpack_block
 from fastconv.cpu._counting import COPIED, fill_counts, sum_ones
 from fastconv.cpu._distances import fill_distances
 from fastconv.cpu._images import pack_image
 from fastconv.cpu._threads import SMALL, parallel_kernel, scratch
-from fastconv.cpu._vector import BLOCK
+from fastconv.cpu.arrays import Array, blocks, deliver, key_type, native, readable, result
+from fastconv.cpu.simd import BLOCK
 
 CHUNK = 4096
 """Pixels or words one thread takes at a time: long enough to hide the loop, short enough to share."""
@@ -79,7 +79,7 @@ def settled_comparison(x: Array, axis: int, tau: Array, flip: Array) -> Callable
     others = [d for d in order if d != axis]
     turned, dtype = x.transpose(order), x.dtype
     if not (readable(turned) and others == sorted(others) and dtype.kind == "f" and x.size):
-        return lambda x: pack_signs(_agnostic.compared(x, axis, tau, flip), axis, 1, 0)
+        return lambda x: pack_signs(expressions.compared(x, axis, tau, flip), axis, 1, 0)
     least, top = least_keys(dtype, tau, False), infinity_key(dtype)
     bounds = _channel_bounds(dtype, np.where(flip, -top, least), np.where(flip, least - 1, top))
     image, planes = _planes(turned.shape, order.index(axis))

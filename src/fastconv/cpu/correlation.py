@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from fastconv._arguments import Filter, ImageLayout, Window, working_dtype
-from fastconv._rank1 import factors, required_factors
-from fastconv._spectra import filter_by_fft
-from fastconv.cpu._arrays import Array, deliver, result, stacked
+from fastconv._checks import working_dtype
+from fastconv._geometry import Filter, ImageLayout, Window
+from fastconv._shared.rank1 import factors, required_factors
+from fastconv._shared.spectra import filter_by_fft
 from fastconv.cpu._filter import filter_directly
 from fastconv.cpu._float_layer import multiplies, multiply_windows
 from fastconv.cpu._threads import threads
+from fastconv.cpu.arrays import Array, deliver, result, stacked
 from fastconv.cpu.patches import carrier, gather_windows
 
 BLOCK_BYTES = 8 * 1024 * 1024

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from fastconv._arguments import Window
-from fastconv.cpu._arrays import (
+from fastconv._geometry import Window
+from fastconv.cpu._threads import SMALL, parallel_kernel
+from fastconv.cpu.arrays import (
     Array,
     blocks,
     computable,
@@ -17,7 +18,6 @@ from fastconv.cpu._arrays import (
     result,
     stacked,
 )
-from fastconv.cpu._threads import SMALL, parallel_kernel
 
 COPIED = 1 << 20
 """Elements of columns converted at a time where kernels cannot read them: 16 MiB at most."""

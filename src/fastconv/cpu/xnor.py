@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv import _agnostic
-from fastconv._arguments import ImageLayout, Window, float_result
+from fastconv._checks import float_result
 from fastconv._epilogue import PLAIN, Epilogue, finished, output, with_alpha
+from fastconv._geometry import ImageLayout, Window
 from fastconv._layer import Layer
+from fastconv._shared import expressions
 from fastconv.cpu import bits
-from fastconv.cpu._arrays import Array, deliver, native, result, stacked
 from fastconv.cpu._images import max_pool
 from fastconv.cpu._operands import (
     bordered,
@@ -35,7 +35,8 @@ from fastconv.cpu._products import (
     with_target,
 )
 from fastconv.cpu._threads import SMALL, scratch
-from fastconv.cpu._vector import LANES
+from fastconv.cpu.arrays import Array, deliver, native, result, stacked
+from fastconv.cpu.simd import LANES
 from fastconv.packed import PackedFilters, PackedSigns
 
 FEW_CHANNELS = 12
@@ -135,7 +136,7 @@ def settled_conv2d(filters: PackedFilters, layer: Layer, epilogue: Epilogue) -> 
     geometry, c, o = layer.geometry, layer.channels, layer.filters
     template = output(result, epilogue, layer.shape, layer.logical, None)
     if layer.groups > 1 or _lanes_over_pixels(c, o) or not template.size:
-        return _agnostic.settled_conv2d(xnor_conv2d, filters, layer, epilogue)
+        return expressions.settled_conv2d(xnor_conv2d, filters, layer, epilogue)
     shape, dtype, depth = template.shape, template.dtype, -(-c // 64)
     source, padded = (layer.images, 1, *geometry.size, depth), (layer.images, 1, *geometry.padded, depth)
     tiles = filters.derived(("tiles", 1), lambda: filter_tiles(filters.words, 1))
@@ -199,7 +200,7 @@ def binary_max_pool2d(words: Array, geometry: Window, shape: tuple[int, ...]) ->
 
 
 def binarize_residual(x: Array, terms: int, axis: int | None) -> list[tuple[Array, Array]]:
-    return _agnostic.binarize_residual(np, bits.pack_signs, x, terms, axis)
+    return expressions.binarize_residual(np, bits.pack_signs, x, terms, axis)
 
 
 def _strides(layer: Layer) -> tuple[int, ...]:

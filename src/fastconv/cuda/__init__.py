@@ -3,7 +3,7 @@
 Importing it without a usable GPU is a ``RuntimeError`` that says what is missing.
 """
 
-from fastconv.cuda._devices import check_current, check_usable
+from fastconv.cuda.devices import check_current, check_usable
 
 __all__ = ["check_current"]
 

@@ -10,10 +10,11 @@ from typing import Any
 import cupy
 import numpy as np
 
-from fastconv._arguments import Filter, Pair
-from fastconv._dimensions import merged
-from fastconv.cuda._arrays import Array, contiguous
-from fastconv.cuda._compile import THREADS, c_type, launch
+from fastconv._checks import Pair
+from fastconv._geometry import Filter
+from fastconv._shared.dimensions import merged
+from fastconv.cuda.arrays import Array, contiguous
+from fastconv.cuda.compile import THREADS, c_type, launch
 
 SUMS_BYTES = 64
 """Bytes of sums that a thread has, below one another: 16 registers, and as many for the pixels under them.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import cupy
 import numpy as np
 
-from fastconv._arguments import ImageLayout, Window
+from fastconv._geometry import ImageLayout, Window
 from fastconv._layer import Layer
 from fastconv.cuda import bits
-from fastconv.cuda._arrays import Array, contiguous
-from fastconv.cuda._compile import c_type, launch_over
 from fastconv.cuda._problem import Strides, by_group, by_pixel, by_value, problem_of
+from fastconv.cuda.arrays import Array, contiguous
+from fastconv.cuda.compile import c_type, launch_over
 from fastconv.packed import PackedSigns
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv._arguments import Window
+from fastconv._geometry import Window
 
 
 class Problem(NamedTuple):

@@ -8,11 +8,11 @@ from typing import Any
 import cupy
 import numpy as np
 
-from fastconv._arguments import Window
 from fastconv._epilogue import Epilogue
-from fastconv.cuda._arrays import Array, contiguous
-from fastconv.cuda._compile import binary_product, c_type, launch, launch_over
+from fastconv._geometry import Window
 from fastconv.cuda._problem import Strides, by_value, problem_of
+from fastconv.cuda.arrays import Array, contiguous
+from fastconv.cuda.compile import binary_product, c_type, launch, launch_over
 from fastconv.packed import PackedFilters
 
 TILE, BLOCK = 64, 128

@@ -9,11 +9,11 @@ from typing import Any
 import cupy
 import numpy as np
 
-from fastconv import _agnostic
-from fastconv._dimensions import merged
-from fastconv._thresholds import accepted_keys
-from fastconv.cuda._arrays import Array, by_memory, contiguous, deliver, reordered, result
-from fastconv.cuda._compile import (
+from fastconv._shared import expressions
+from fastconv._shared.dimensions import merged
+from fastconv._shared.thresholds import accepted_keys
+from fastconv.cuda.arrays import Array, by_memory, contiguous, deliver, reordered, result
+from fastconv.cuda.compile import (
     BLOCKS_PER_MULTIPROCESSOR,
     THREADS,
     c_type,
@@ -87,7 +87,7 @@ def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
 
 def settled_comparison(x: Array, axis: int, tau: Array, flip: Array) -> Callable[[Array], Array]:
     """Words of (v >= tau) xor flip, and 0 for NaN, of arrays like ``x``; tau and flip (n,) along ``axis``."""
-    return lambda x: pack_signs(_agnostic.compared(x, axis, tau, flip), axis, 1, 0)
+    return lambda x: pack_signs(expressions.compared(x, axis, tau, flip), axis, 1, 0)
 
 
 def hamming_distance(a: Array, b: Array, batch: tuple[int, ...]) -> Array:

@@ -8,11 +8,12 @@ from typing import Any
 import cupy
 import numpy as np
 
-from fastconv._arguments import Filter, ImageLayout, Window, working_dtype
-from fastconv._rank1 import required_factors
-from fastconv._spectra import filter_by_fft
-from fastconv.cuda._arrays import Array, deliver, result
+from fastconv._checks import working_dtype
+from fastconv._geometry import Filter, ImageLayout, Window
+from fastconv._shared.rank1 import required_factors
+from fastconv._shared.spectra import filter_by_fft
 from fastconv.cuda._filter import filter_directly
+from fastconv.cuda.arrays import Array, deliver, result
 
 BLOCK_BYTES = 12 * 1024 * 1024
 """Bytes of windows, of filters that had to be copied, and of products in conv2d, each: together, and with

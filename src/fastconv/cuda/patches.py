@@ -7,9 +7,9 @@ from math import gcd, prod
 import cupy
 import numpy as np
 
-from fastconv._arguments import Window
-from fastconv.cuda._arrays import Array, contiguous, deliver, result
-from fastconv.cuda._compile import BLOCKS_PER_MULTIPROCESSOR, THREADS, c_type, launch_over, multiprocessors
+from fastconv._geometry import Window
+from fastconv.cuda.arrays import Array, contiguous, deliver, result
+from fastconv.cuda.compile import BLOCKS_PER_MULTIPROCESSOR, THREADS, c_type, launch_over, multiprocessors
 
 WINDOWS = 4
 """Windows of a thread, one above the other."""

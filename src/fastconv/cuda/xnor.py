@@ -9,16 +9,17 @@ from typing import Any
 import cupy
 import numpy as np
 
-from fastconv import _agnostic
-from fastconv._arguments import ImageLayout, Window, float_result
+from fastconv._checks import float_result
 from fastconv._epilogue import PLAIN, Epilogue, finished, output, with_alpha
+from fastconv._geometry import ImageLayout, Window
 from fastconv._layer import Layer
+from fastconv._shared import expressions
 from fastconv.cuda import bits
-from fastconv.cuda._arrays import Array, contiguous, deliver, result
-from fastconv.cuda._compile import launch_over
 from fastconv.cuda._images import grouped_words, max_pool, mean_magnitudes
 from fastconv.cuda._problem import Strides, by_group
 from fastconv.cuda._products import multiply
+from fastconv.cuda.arrays import Array, contiguous, deliver, result
+from fastconv.cuda.compile import launch_over
 from fastconv.packed import PackedFilters, PackedSigns
 
 
@@ -96,7 +97,7 @@ def xnor_conv2d(
 
 def settled_conv2d(filters: PackedFilters, layer: Layer, epilogue: Epilogue) -> Callable[[Array], Array]:
     """:func:`xnor_conv2d` of the words of signs, its result an array, too."""
-    return _agnostic.settled_conv2d(xnor_conv2d, filters, layer, epilogue)
+    return expressions.settled_conv2d(xnor_conv2d, filters, layer, epilogue)
 
 
 def activation_scale(
@@ -129,11 +130,11 @@ def binary_max_pool2d(words: Array, geometry: Window, shape: tuple[int, ...]) ->
 
 
 def binarize_residual(x: Array, terms: int, axis: int | None) -> list[tuple[Array, Array]]:
-    return _agnostic.binarize_residual(cupy, bits.pack_signs, x, terms, axis)
+    return expressions.binarize_residual(cupy, bits.pack_signs, x, terms, axis)
 
 
 def _mean_magnitude(weight: Array) -> Array:
-    return _agnostic.mean_magnitude(cupy, weight)
+    return expressions.mean_magnitude(cupy, weight)
 
 
 def _packed_rows(x: Array | PackedSigns, axis: int) -> Array:

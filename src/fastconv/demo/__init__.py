@@ -24,7 +24,7 @@ from scipy import signal
 
 import fastconv
 from fastconv import reference
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv.cpu._threads import threads
 from fastconv.demo import convacc
 from fastconv.demo.measure import PACE, Method, Row, compare

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import guvectorize, njit, prange, stencil
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 
 # Sobel's filter turned by 45 degrees. Small weights stand where it has zeros: the notebook gives 0 the
 # sign -1, fastconv +1, and the two are to be compared on the same signs.

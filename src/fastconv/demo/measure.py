@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv._measure import Pace, deviation, seconds_in_turn
 
 PACE = Pace(turn=0.02, total=8.0, rounds=15, least=3)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 
 MAX_SIDE = 1024  # a larger image is reduced: the notebook's size
 NEIGHBOURHOOD = 15  # side of the square whose mean is taken off each pixel

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastconv._arguments import integer
+from fastconv._checks import integer
 from fastconv.nn import operators
 from fastconv.nn._options import check_clip, check_scale
 from fastconv.nn.gradients import (

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastconv._arguments import reach
+from fastconv._geometry import reach
 from fastconv.nn import operators
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from fastconv._dispatch import Array, backend_of
+from fastconv._backends import Array, backend_of
 from fastconv.adapters.torch_tensors import to_array
 from fastconv.packed import PackedFilters, Threshold
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from fastconv._arguments import Pair, choice, integer, reach, same_padding, window
+from fastconv._checks import Pair, choice, integer
+from fastconv._geometry import reach, same_padding, window
 from fastconv.nn.operators import SAME
 
 SCALES = ("alpha", "xnor", "learned")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastconv._arguments import Pair, integer, pair
-from fastconv._arguments import sign as one_of
+from fastconv._checks import Pair, integer, pair
+from fastconv._checks import sign as one_of
 from fastconv.nn import operators
 from fastconv.nn._base import BinaryLayer
 from fastconv.nn._options import check_groups, sides_around, sides_of

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 import fastconv
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv.adapters.torch_tensors import placed, to_tensor
 from fastconv.nn._lent import comparison, filters_of, lent, lent_if_any, threshold_of
 from fastconv.packed import PackedSigns

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import fastconv
-from fastconv._dispatch import Array, backend_of
+from fastconv._backends import Array, backend_of
 from fastconv._epilogue import Epilogue
 from fastconv._layer import layer
 from fastconv.nn import operators

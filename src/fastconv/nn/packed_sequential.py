@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from fastconv._dispatch import Array
+from fastconv._backends import Array
 from fastconv.adapters.torch_tensors import placed, to_tensor
 from fastconv.nn._fold import is_plain
 from fastconv.nn._lent import Step, lent, state_of

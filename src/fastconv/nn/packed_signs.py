@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import fastconv
-from fastconv._arguments import window
-from fastconv._dispatch import Array, backend_of
+from fastconv._backends import Array, backend_of
+from fastconv._geometry import window
 from fastconv.nn import operators
 from fastconv.nn._lent import Step, comparison, lent
 

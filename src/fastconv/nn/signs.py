@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastconv._arguments import Pair, pair
+from fastconv._checks import Pair, pair
 from fastconv.nn import operators
 from fastconv.nn._options import check_clip, sides_around, sides_of
 from fastconv.nn.gradients import StraightThrough, pad

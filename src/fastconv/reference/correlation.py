@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import image_layout, window
+from fastconv._geometry import image_layout, window
 from fastconv.reference._out import write
 from fastconv.reference.patches import tap_slices
 

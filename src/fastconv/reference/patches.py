@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import Window, pair, window
+from fastconv._checks import pair
+from fastconv._geometry import Window, window
 from fastconv.reference._out import write
 
 

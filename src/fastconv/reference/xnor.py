@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import ImageLayout, Window, float_result, image_layout, normalize_axis, window
+from fastconv._checks import float_result, normalize_axis
+from fastconv._geometry import ImageLayout, Window, image_layout, window
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 from fastconv.reference._out import write
 from fastconv.reference.bits import pack_signs, packbits64, unpackbits64

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import float_result
+from fastconv._checks import float_result
 from fastconv._epilogue import Epilogue
 from fastconv._layer import Layer
 from fastconv.packed import PackedFilters, PackedSigns

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._arguments import ImageLayout
+from fastconv._geometry import ImageLayout
 
 Array = NDArray[Any]
 

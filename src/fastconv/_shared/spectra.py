@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from fastconv._arguments import Filter
+from fastconv._geometry import Filter
 
 Array = Any
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._arguments import Filter
+from fastconv._geometry import Filter
 
 Array = NDArray[Any]
 

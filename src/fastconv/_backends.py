@@ -38,6 +38,10 @@ class Backend:
     def module(self, noun: str) -> ModuleType:
         return imported(f"{self.package}.{noun}")
 
+    def plan(self, spec: Any) -> Any:
+        """What computes ``spec``: called with arrays and ``out``."""
+        return imported(f"{self.package}.{spec.noun}").plan(spec)
+
     def view(self, x: Array) -> Array:
         """``x`` as an array that NumPy's or CuPy's functions take, in the same memory."""
         return imported(self.adapter).to_array(x) if self.adapter else x

@@ -1,0 +1,88 @@
+"""The one launcher of kernels: how many threads compute, which ones, and on what scratch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fastconv.cpu import pool
+
+LINE = 64
+"""Bytes of a line of the cache."""
+
+APART = 2 * LINE
+"""Bytes between the scratch of two workers: threads that write to one line wait for each other, and the next
+line may come along."""
+
+KEPT_BYTES = 1 << 20
+"""Most bytes of scratch that a thread keeps for its next job."""
+
+CHUNKS_EACH = 4
+"""Chunks for each thread: a thread that comes late, or is taken away, costs the others a part of its
+share."""
+
+SMALL = 128 * 1024
+"""Bytes up to which one thread is done with a simple kernel before another would help."""
+
+
+def threads() -> int:
+    """How many threads compute: FASTCONV_NUM_THREADS, or PyTorch's own number where PyTorch is loaded, or
+    NUMBA_NUM_THREADS, or the CPUs that this process may use."""
+    asked = os.environ.get("FASTCONV_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked):
+        return int(asked)
+    torch = sys.modules.get("torch")
+    if hasattr(torch, "get_num_threads"):
+        return int(torch.get_num_threads())
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def chunks_of(tasks: int, *, serially: bool = False) -> int:
+    """Into how many chunks to cut so many tasks."""
+    workers = 1 if serially else threads()
+    return min(tasks, CHUNKS_EACH * workers) if workers > 1 else 1
+
+
+def launch(job: Any, p: Any) -> None:
+    """Run the kernel of ``job`` on the record ``p``. There is no other way to a kernel."""
+    most = min(threads(), job.chunks) if job.chunks > 1 else 1
+    if job.apart:
+        scratch = _scratch(most * job.apart)
+        for name, offset in job.scratch:
+            setattr(p, name, scratch + offset)
+    if most == 1:
+        pool.compute_alone(job.function, ctypes.addressof(p), job.chunks)
+    else:
+        pool.compute_together(job.function, ctypes.addressof(p), job.chunks, most)
+
+
+def whose() -> str:
+    """Whose threads compute, for people."""
+    return "PyTorch's" if pool.openmp() else "fastconv's own"
+
+
+class _Kept(threading.local):
+    """Scratch memory of the calling thread."""
+
+    def __init__(self) -> None:
+        self.memory: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self.start = 0
+
+
+_kept = _Kept()
+
+
+def _scratch(size: int) -> int:
+    """The address of ``size`` bytes that are the caller's until its next job: fresh memory costs more than a
+    small kernel (8 us for 64 KiB)."""
+    if _kept.memory.size < size + LINE or _kept.memory.size > KEPT_BYTES:
+        _kept.memory = np.empty(size + LINE, np.uint8)
+        _kept.start = -(-_kept.memory.ctypes.data // LINE) * LINE
+    return _kept.start
