@@ -1,5 +1,4 @@
 """What shapes and options say before a pixel is looked at: layouts, windows and filters."""
-convolutions."""
 
 from __future__ import annotations
 

@@ -14,8 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import carray
-from numba.core import types
+from numba import carray, types
 from numba.core.datamodel import models
 from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
@@ -43,7 +42,7 @@ def record(addresses: str, integers: str) -> np.dtype[Any]:
 
     Every record also says into how many ``chunks`` its work is cut, and how many bytes lie between one
     worker's scratch and the next one's (``apart``), see :func:`own`."""
-    fields = [(name, np.uintp) for name in addresses.split()]
+    fields: list[tuple[str, Any]] = [(name, np.uintp) for name in addresses.split()]
     fields += [(name, np.int64) for name in (*integers.split(), "chunks", "apart")]
     return np.dtype(fields, align=True)
 
@@ -141,7 +140,7 @@ class RecordType(types.Type):
 
     def __init__(self, fields: np.dtype[Any], elements: Mapping[str, np.dtype[Any]]) -> None:
         self.places = {name: fields.fields[name][1] for name in fields.names}  # type: ignore[index, union-attr]
-        self.kinds = {
+        self.kinds: dict[str, Any] = {
             name: types.CPointer(numba.from_dtype(elements[name]))
             if name in elements
             else numba.from_dtype(fields[name])
@@ -152,13 +151,13 @@ class RecordType(types.Type):
 
 
 @register_model(RecordType)
-class _RecordModel(models.PrimitiveModel):  # type: ignore[misc]
+class _RecordModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, ir.IntType(8).as_pointer())
 
 
 @infer_getattr
-class _RecordFields(AttributeTemplate):  # type: ignore[misc]
+class _RecordFields(AttributeTemplate):
     key = RecordType
 
     def generic_resolve(self, kind: Any, name: str) -> Any:

@@ -38,7 +38,7 @@ def threads() -> int:
     asked = os.environ.get("FASTCONV_NUM_THREADS", "")
     if asked.isdecimal() and int(asked):
         return int(asked)
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if hasattr(torch, "get_num_threads"):
         return int(torch.get_num_threads())
     return int(numba.config.NUMBA_NUM_THREADS)
