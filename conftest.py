@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from fastconv._backends import BACKENDS
 
-sys.path.insert(0, str(Path(__file__).parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent / "tests" / "support"))
 
 _CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("quick", max_examples=60, derandomize=True, **_CALM)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
 Array = Any  # of any supported namespace
+P = ParamSpec("P")
+R = TypeVar("R")
+
+imported = cache(importlib.import_module)  # which waits for another thread's import of the same to end
 
 
 @dataclass(frozen=True)
 class Backend:
     """What fastconv knows about one array library.
 
-    ``package`` holds the implementation (modules ``bits``, ``correlation``, ``patches``, ``xnor``), or
-    ``adapter`` lends its arrays to another's (``to_array``), if there is either; ``support`` says so.
-    ``conversion`` turns an array ``x`` of it into a NumPy one. If ``has_devices``, the package's
-    ``check_current`` looks at where the arrays of a call are.
+    ``package`` holds the implementation (``bits``, ``correlation``, ``patches``, ``xnor``, each with a
+    ``plan``), or ``lender`` lends its arrays to another library's (see :func:`adapted`), if there is either;
+    ``support`` says so. ``conversion`` turns an array ``x`` of it into a NumPy one. If ``has_devices``, the
+    package's ``check_current`` looks at where the arrays of a call are.
     """
 
     namespace: str
@@ -29,11 +35,11 @@ class Backend:
     conversion: str
     support: str = "not supported"
     has_devices: bool = False
-    adapter: str | None = None
+    lender: str | None = None
 
     @property
     def supported(self) -> bool:
-        return bool(self.package or self.adapter)
+        return bool(self.package or self.lender)
 
     def module(self, noun: str) -> ModuleType:
         return imported(f"{self.package}.{noun}")
@@ -44,14 +50,11 @@ class Backend:
 
     def view(self, x: Array) -> Array:
         """``x`` as an array that NumPy's or CuPy's functions take, in the same memory."""
-        return imported(self.adapter).to_array(x) if self.adapter else x
+        return imported(self.lender).to_array(x) if self.lender else x
 
     def adopt(self, x: Array) -> Array:
         """The array that ``view`` gave, back in this library."""
-        return imported(self.adapter).to_tensor(x) if self.adapter else x
-
-
-imported = cache(importlib.import_module)  # which waits for another thread's import of the same to end
+        return imported(self.lender).to_tensor(x) if self.lender else x
 
 
 NUMPY = Backend("numpy", "fastconv.cpu", "x", "supported")
@@ -61,7 +64,7 @@ BACKENDS = {
         NUMPY,
         Backend("cupy", "fastconv.cuda", "cupy.asnumpy(x)", "supported, but not yet run on a GPU", True),
         Backend(
-            "torch", None, "x.detach().cpu().numpy()", "supported", adapter="fastconv.adapters.torch_tensors"
+            "torch", None, "x.detach().cpu().numpy()", "supported", lender="fastconv.adapters.torch_tensors"
         ),
         Backend("dask.array", None, "x.compute()", "not supported yet"),
         Backend("jax.numpy", None, "numpy.asarray(x)"),
@@ -70,8 +73,31 @@ BACKENDS = {
         Backend("numpy.ma", None, "x.filled(0)"),
     )
 }
+LENDERS = tuple(backend for backend in BACKENDS.values() if backend.lender)
+
 _OF_TYPES: dict[type, Backend] = {}
 """What was found of arrays met before, since looking at one takes 1 us."""
+
+
+def adapted(operation: Callable[P, R]) -> Callable[P, R]:
+    """Let ``operation`` take arrays that are lent: its results are given back as such, too.
+
+    A library whose module is not loaded has no arrays in any call.
+    """
+
+    @wraps(operation)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        for backend in LENDERS:
+            if backend.namespace in sys.modules:
+                lender = imported(str(backend.lender))
+                found = lender.tensors_in((*args, *options.values()))
+                if found:
+                    result: R = lender.call(operation, found, args, options)
+                    return result
+        return operation(*args, **options)
+
+    return call
+
 
 # Our own types, where an operation wants an array.
 PACKED = {"PackedSigns": "x.unpack()", "PackedFilters": "PackedSigns(x.words, x.channels), or its unpack()"}

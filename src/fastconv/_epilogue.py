@@ -1,118 +1,244 @@
-"""What happens to the integers of a binary product on their way out."""
+"""What becomes of the integers of a binary product: steps in the order given, and what is given out.
+
+=================  =====================================================
+step               what becomes of v, o being the output channel
+=================  =====================================================
+scale(s)           v * s[o]
+shift(b)           v + b[o]
+affine(s, b)       s[o] * v + b[o], rounded twice
+fused(s, b)        s[o] * v + b[o], rounded once
+window(K)          v * K[n, g, y, x], XNOR-Net's K
+add(r)             v + r[n, o, y, x], a residual
+prelu(p)           p[o] * v where v < 0, else v
+relu               0 where v < 0, else v
+clamp(lo, hi)      lo[o] where v < lo[o], then hi[o] where that is more, else v
+=================  =====================================================
+
+Every step is an IEEE operation on float32 (float64 for float64 input); NaNs stay NaNs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv._backends import Array
 from fastconv._checks import as_array, check_out, check_real, choice, float_result
+from fastconv._shared.thresholds import on_integers
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
+Array = Any
+Shape = tuple[int, ...]
 
-@dataclass(frozen=True, slots=True)
-class Epilogue:
-    """A checked epilogue: what to store.
+PARAMETERS = {
+    "scale": 1, "shift": 1, "affine": 2, "fused": 2, "window": 0, "add": 0, "prelu": 1, "relu": 0, "clamp": 2,
+}  # fmt: skip
+"""How many parameters for each output channel a step has."""
 
-    ``dtype`` is the result's: int32 as they are, a float for scale * y + bias, uint64 for the words of
-    ``threshold``. ``scale`` is None, an array (O,), or "alpha"; ``by_window`` multiplies it by K. ``scale``
-    and ``bias`` are copies, which no ``out`` overlaps.
-    """
+ACTIVATIONS = "'relu', ('clamp', lo, hi), ('prelu', slope), ('shift', b), or a list of these"
+
+
+class Step(NamedTuple):
+    """One step; ``parameters`` are numbers or arrays (O,), of "add" the residual. K is found from the
+    input."""
+
+    kind: str
+    parameters: tuple[Any, ...] = ()
+
+
+class Outcome(NamedTuple):
+    """What a plan has to know of an epilogue: ``dtype`` of the numbers, int32 if there are no steps."""
 
     dtype: np.dtype[Any]
-    scale: Any
-    by_window: bool
-    bias: Any
-    threshold: Any
+    steps: tuple[str, ...]
+    numbers: bool
+    signs: bool
 
 
-PLAIN = Epilogue(np.dtype(np.int32), None, False, None, None)
+@dataclass(frozen=True, slots=True, eq=False)
+class Epilogue:
+    """Steps with their numbers, and what is given out: numbers, signs of (v >= tau) xor flip, or both.
+
+    ``tau`` and ``flip`` are numbers or arrays (O,), of the dtype of the numbers and bool.
+    """
+
+    outcome: Outcome
+    steps: tuple[Step, ...] = ()
+    tau: Any = None
+    flip: Any = None
+    _derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def derived(self, key: str, make: Callable[[], Any]) -> Any:
+        """``make()``, computed at the first call with this ``key`` and kept: a kernel's own layout."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]
+
+
+class Asked(NamedTuple):
+    """The arguments of a face that say what becomes of the integers."""
+
+    scale: Any = None
+    bias: Any = None
+    threshold: Any = None
+    residual: Any = None
+    activation: Any = None
+    signs: Any = None
+
+    def nothing(self) -> bool:
+        """Whether the integers are wanted as they are."""
+        plain = self.scale is None and self.bias is None and self.threshold is None
+        return plain and self.residual is None and self.activation is None and self.signs is None
+
+
+INTEGERS = np.dtype(np.int32)
+PLAIN = Epilogue(Outcome(INTEGERS, (), True, False))
 """The integers as they are."""
 
+COMPARED = Outcome(INTEGERS, (), False, True)
 
-def check_epilogue(
-    operation: str, x: Any, weight: Any, filters: int, scale: Any, bias: Any, threshold: Any
-) -> Epilogue:
-    """Check what happens to the integers, and bring its arrays to the result's dtype."""
-    if scale is None and bias is None and threshold is None:
+
+def epilogue_of(operation: str, x: Any, weight: Any, shape: Shape, asked: Asked) -> Epilogue:
+    """Check what is asked of the products of ``x`` with ``weight``, whose numbers are to be of ``shape``."""
+    if asked.nothing():
         return PLAIN
+    filters = weight.shape[0]
+    if asked.threshold is not None:
+        return _threshold(operation, filters, asked)
     dtype = np.dtype(np.float32) if isinstance(x, PackedSigns) else float_result(x.dtype)
-    if threshold is not None:
-        if not isinstance(threshold, Threshold):
-            raise TypeError(f"{operation}: threshold must be a Threshold, got {type(threshold).__name__}")
-        if scale is not None or bias is not None:
-            raise ValueError(
-                f"{operation}: threshold excludes scale and bias; fold them into it with fold_batchnorm"
-            )
-        if threshold.tau.shape != (filters,):
-            raise ValueError(
-                f"{operation}: threshold must have {filters} channels, got {threshold.tau.shape[0]}"
-            )
-        return Epilogue(np.dtype(np.uint64), None, False, None, threshold)
-    by_window = isinstance(scale, str) and scale == "xnor"
-    if isinstance(scale, str):
-        choice(operation, "scale", scale, ("alpha", "xnor"))
-        if isinstance(weight, PackedSigns):
-            raise ValueError(
-                f"{operation}: scale {scale!r} needs the weight's magnitudes, which PackedSigns has dropped; "
-                "use pack_filters(weight[:, :, None, None]), which keeps their mean"
-            )
-        if by_window and isinstance(x, PackedSigns):
-            raise ValueError(
-                f"{operation}: scale 'xnor' needs the magnitudes of x, which PackedSigns has dropped"
-            )
-    elif scale is not None:
-        scale = _per_filter(operation, "scale", scale, filters, dtype)
-    if bias is not None:
-        bias = _per_filter(operation, "bias", bias, filters, dtype)
-    return Epilogue(dtype, "alpha" if by_window else scale, by_window, bias, None)
+    check = _Checks(operation, filters, dtype)
+    steps = [*_scale(check, x, weight, asked.scale)]
+    if asked.bias is not None:
+        steps.append(Step("shift", (check.per_filter("bias", asked.bias, number=False),)))
+    if asked.residual is not None:
+        steps.append(Step("add", (check.residual(asked.residual, shape),)))
+    steps += _activations(check, asked.activation)
+    kinds = tuple(step.kind for step in steps)
+    if asked.signs is None:
+        return Epilogue(Outcome(dtype, kinds, True, False), tuple(steps))
+    tau, flip = _signs(check, asked.signs, integers=not steps)
+    return Epilogue(Outcome(dtype if steps else INTEGERS, kinds, True, True), tuple(steps), tau, flip)
 
 
-def check_result(
-    operation: str, out: Any, shape: tuple[int, ...], logical: tuple[int, ...], epilogue: Epilogue
-) -> None:
-    if epilogue.threshold is not None:
-        check_out(operation, out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64)
+def compared(threshold: Threshold) -> Epilogue:
+    """The signs that ``threshold`` makes of the integers."""
+    return Epilogue(COMPARED, (), threshold.tau, threshold.flip)
+
+
+def check_result(operation: str, out: Any, shape: Shape, logical: Shape, outcome: Outcome) -> None:
+    """Refuse an ``out`` that is not exactly for the numbers, or for the words where there are no numbers."""
+    if outcome.numbers:
+        check_out(operation, out, shape, outcome.dtype)
     else:
-        check_out(operation, out, shape, epilogue.dtype)
+        check_out(operation, out, words_shape(logical), np.uint64)
 
 
-def with_alpha(epilogue: Epilogue, weight: Any, mean_magnitude: Callable[[Array], Array]) -> Epilogue:
-    """``epilogue`` with "alpha" resolved to numbers."""
-    if not isinstance(epilogue.scale, str):
-        return epilogue
-    alpha = weight.alpha if isinstance(weight, PackedFilters) else mean_magnitude(weight)
-    return replace(epilogue, scale=alpha.astype(epilogue.dtype))
+def words_shape(logical: Shape) -> Shape:
+    """The shape of the words of signs of ``logical`` shape."""
+    return (*logical[:-1], -(-logical[-1] // 64))
 
 
-def output(
-    result: Callable[..., Array],
-    epilogue: Epilogue,
-    shape: tuple[int, ...],
-    logical: tuple[int, ...],
-    out: Array | None,
-    *operands: Any,
-) -> Array:
-    """Where a kernel may write what ``epilogue`` makes, as ``result`` of the backend's ``_arrays`` says."""
-    arrays = [o.words if isinstance(o, (PackedSigns, PackedFilters)) else o for o in operands]
-    if epilogue.threshold is None:  # whose scale and bias are copies of the caller's
-        return result(out, shape, epilogue.dtype, *arrays)
-    arrays += [epilogue.threshold.tau, epilogue.threshold.flip]
-    return result(out, (*logical[:-1], -(-logical[-1] // 64)), np.uint64, *arrays)
+def _threshold(operation: str, filters: int, asked: Asked) -> Epilogue:
+    threshold = asked.threshold
+    if not isinstance(threshold, Threshold):
+        raise TypeError(f"{operation}: threshold must be a Threshold, got {type(threshold).__name__}")
+    if asked.scale is not None or asked.bias is not None:
+        raise ValueError(
+            f"{operation}: threshold excludes scale and bias; fold them into it with fold_batchnorm"
+        )
+    if not asked._replace(threshold=None).nothing():
+        raise ValueError(
+            f"{operation}: threshold excludes residual, activation and signs; signs=(tau, flip) compares "
+            "the numbers after them"
+        )
+    if threshold.tau.shape != (filters,):
+        raise ValueError(f"{operation}: threshold must have {filters} channels, got {threshold.tau.shape[0]}")
+    return compared(threshold)
 
 
-def finished(delivered: Array, epilogue: Epilogue, filters: int) -> Any:
-    """What the caller gets: words of signs as PackedSigns."""
-    return delivered if epilogue.threshold is None else PackedSigns(delivered, filters)
+def _scale(check: _Checks, x: Any, weight: Any, scale: Any) -> list[Step]:
+    if scale is None:
+        return []
+    if not isinstance(scale, str):
+        return [Step("scale", (check.per_filter("scale", scale, number=False),))]
+    choice(check.operation, "scale", scale, ("alpha", "xnor"))
+    if isinstance(weight, PackedSigns):
+        raise ValueError(
+            f"{check.operation}: scale {scale!r} needs the weight's magnitudes, which PackedSigns has "
+            "dropped; use pack_filters(weight[:, :, None, None]), which keeps their mean"
+        )
+    if scale == "xnor" and isinstance(x, PackedSigns):
+        raise ValueError(
+            f"{check.operation}: scale 'xnor' needs the magnitudes of x, which PackedSigns has dropped"
+        )
+    assert isinstance(weight, PackedFilters)
+    alpha = Step("scale", (weight.alpha.astype(check.dtype, copy=False),))
+    return [alpha, Step("window")] if scale == "xnor" else [alpha]
 
 
-def _per_filter(operation: str, name: str, value: Any, filters: int, dtype: np.dtype[Any]) -> Array:
-    array = as_array(operation, name, value)
-    check_real(operation, name, array)
-    if array.shape != (filters,):
-        raise ValueError(f"{operation}: {name} must have shape ({filters},), got {array.shape}")
-    with np.errstate(over="ignore"):
-        return array.astype(dtype)
+def _activations(check: _Checks, activation: Any) -> list[Step]:
+    if activation is None:
+        return []
+    steps = []
+    for given in activation if isinstance(activation, list) else [activation]:
+        name, *numbers = given if isinstance(given, tuple) and given else (given,)
+        wanted = {"relu": 0, "clamp": 2, "prelu": 1, "shift": 1}.get(name if isinstance(name, str) else "")
+        if wanted is None or len(numbers) != wanted:
+            raise ValueError(f"{check.operation}: activation must be {ACTIVATIONS}, got {given!r}")
+        steps.append(Step(name, tuple(check.per_filter("activation", number) for number in numbers)))
+    return steps
+
+
+def _signs(check: _Checks, signs: Any, *, integers: bool) -> tuple[Any, Any]:
+    tau, flip = signs if isinstance(signs, tuple) and len(signs) == 2 else (signs, False)
+    flips = as_array(check.operation, "signs", flip)
+    if flips.dtype != np.bool_:
+        raise TypeError(
+            f"{check.operation}: signs must be tau or (tau, flip), flip of bool, got {flips.dtype}"
+        )
+    if flips.shape not in ((), (check.filters,)):
+        raise ValueError(
+            f"{check.operation}: flip of signs must be a bool or have shape ({check.filters},), "
+            f"got {flips.shape}"
+        )
+    if integers:
+        return on_integers(check.real("signs", tau), flips)
+    return check.per_filter("signs", tau), flips
+
+
+@dataclass(frozen=True)
+class _Checks:
+    """What parameters of steps have to fit."""
+
+    operation: str
+    filters: int
+    dtype: np.dtype[Any]
+
+    def real(self, name: str, value: Any, *, number: bool = True) -> Array:
+        """``value`` as an array (O,), or () if a ``number`` will do."""
+        array = as_array(self.operation, name, value)
+        check_real(self.operation, name, array)
+        if array.shape != (self.filters,) and not (number and array.ndim == 0):
+            accepted = (
+                f"a number or have shape ({self.filters},)" if number else f"have shape ({self.filters},)"
+            )
+            raise ValueError(f"{self.operation}: {name} must {'be ' * number}{accepted}, got {array.shape}")
+        return array
+
+    def per_filter(self, name: str, value: Any, *, number: bool = True) -> Array:
+        """The same, in the dtype of the numbers."""
+        array = self.real(name, value, number=number)
+        with np.errstate(over="ignore"):
+            return array.astype(self.dtype)
+
+    def residual(self, value: Any, shape: Shape) -> Array:
+        array = as_array(self.operation, "residual", value)
+        check_real(self.operation, "residual", array)
+        if array.shape != shape:
+            raise ValueError(
+                f"{self.operation}: residual must have the result's shape {shape}, got {array.shape}"
+            )
+        with np.errstate(over="ignore"):
+            return array.astype(self.dtype, copy=False)

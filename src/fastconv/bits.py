@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backends import Array, backend_of
+from fastconv._backends import Array, adapted, backend_of
 from fastconv._checks import (
     as_array,
     broadcast_shapes,
@@ -18,7 +18,15 @@ from fastconv._checks import (
     normalize_axis,
     sign,
 )
-from fastconv.adapters import adapted
+from fastconv._specs.bits import (
+    Hamming,
+    PackBits,
+    PackSigns,
+    Popcount,
+    PopcountSum,
+    UnpackBits,
+    memory_of,
+)
 from fastconv.packed import PackedSigns
 
 
@@ -53,7 +61,7 @@ def popcount(x: Any, /, *, out: Array | None = None) -> Array:
     backend = backend_of("popcount", x, out)
     x = _integers("popcount", "x", x)
     check_out("popcount", out, x.shape, np.uint8)
-    return backend.module("bits").popcount(x, out)
+    return backend.plan(Popcount(memory_of(x)))(x, out)
 
 
 @adapted
@@ -107,7 +115,7 @@ def popcount_sum(
     keepdims = flag("popcount_sum", "keepdims", keepdims)
     shape = kept if keepdims else tuple(n for d, n in enumerate(x.shape) if d not in axes)
     check_out("popcount_sum", out, shape, np.int64)
-    return backend.module("bits").popcount_sum(x, axes, shape, out)
+    return backend.plan(PopcountSum(memory_of(x), axes, shape))(x, out)
 
 
 @adapted
@@ -154,7 +162,7 @@ def packbits64(
     x, axis = _along("packbits64", x, axis)
     choice("packbits64", "bitorder", bitorder, ("little", "big"))
     check_out("packbits64", out, _with_length(x.shape, axis, -(-x.shape[axis] // 64)), np.uint64)
-    return backend.module("bits").packbits64(x, axis, bitorder, out)
+    return backend.plan(PackBits(memory_of(x), axis, bitorder))(x, out)
 
 
 @adapted
@@ -206,7 +214,7 @@ def unpackbits64(
     if count > available:
         raise ValueError(f"unpackbits64: count must be at most {available}, got {count}")
     check_out("unpackbits64", out, _with_length(words.shape, axis, count), np.uint8)
-    return backend.module("bits").unpackbits64(words, axis, count, bitorder, out)
+    return backend.plan(UnpackBits(memory_of(words), axis, count, bitorder))(words, out)
 
 
 @adapted
@@ -256,6 +264,7 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
         raise ValueError("pack_signs: x must have at least 1 dimension, got a scalar")
     axis = normalize_axis("pack_signs", axis, x.ndim)
     zero = sign("pack_signs", "zero", zero, (1, -1))
+    thresholds: tuple[int, ...] = ()
     if not (type(threshold) is int and threshold == 0):
         bounds = as_array("pack_signs", "threshold", threshold)
         check_real("pack_signs", "threshold", bounds)
@@ -265,7 +274,8 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
             raise ValueError(
                 f"pack_signs: threshold of shape {bounds.shape} does not broadcast to x's shape {x.shape}"
             )
-    words = backend.module("bits").pack_signs(x, axis, zero, threshold)
+        thresholds = bounds.shape
+    words = backend.plan(PackSigns(memory_of(x), axis, zero, thresholds))(x, threshold)
     return PackedSigns(words, x.shape[axis])
 
 
@@ -315,7 +325,7 @@ def hamming_distance(a: Any, b: Any, /) -> Array:
         )
     batch = broadcast_shapes("hamming_distance", a.shape[:-1], b.shape[:-1])
     check_out("hamming_distance", None, batch, np.int64)
-    return backend.module("bits").hamming_distance(a, b, batch)
+    return backend.plan(Hamming(memory_of(a), memory_of(b), batch))(a, b)
 
 
 def _integers(operation: str, name: str, value: Any) -> Array:

@@ -1,4 +1,4 @@
-"""The command line: ``fastconv demo``, ``fastconv bench`` and ``fastconv info``."""
+"""The command line: ``fastconv demo`` and ``fastconv info``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import io
 import json
 import os
 import platform
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -75,27 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--json", action="store_true", help="print the table as JSON")
     demo.set_defaults(command=_demo)
 
-    bench = commands.add_parser(
-        "bench",
-        help="time every operation beside other libraries",
-        description="Time fastconv beside the libraries that are installed (PyTorch, OpenVINO, OpenCV, "
-        "SciPy, NumPy), the sides in turn, after comparing their results; print "
-        "ratios and whether targets are met. Exits with 1 if results disagree; a missed target is only "
-        "reported. Let nothing else run meanwhile.",
-    )
-    bench.add_argument("--gpu", action="store_true", help="the rows on a GPU instead: CuPy, cuDNN, a copy")
-    bench.add_argument("--only", metavar="REGEX", help="only rows whose name or section matches")
-    bench.add_argument("--quick", action="store_true", help="tiny problems, once: shows that every row runs")
-    bench.add_argument(
-        "--seconds", type=float, metavar="S", help="for each side of a row (default: 0.15)", default=0.15
-    )
-    bench.add_argument(
-        "--largest", type=int, metavar="P", help="growth up to 2^P elements (default: 28)", default=28
-    )
-    bench.add_argument("--json", metavar="FILE", help="write the table as JSON")
-    bench.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")
-    bench.set_defaults(command=_bench)
-
     info = commands.add_parser("info", help="versions, CPU, threads, and which array libraries are supported")
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(command=_info)
@@ -106,43 +84,21 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         from fastconv import demo
     except ModuleNotFoundError as error:
-        return _refuse("demo", _missing(error, "demo"))
+        package = (error.name or "").partition(".")[0]
+        if package not in ("rich", "matplotlib", "PIL"):
+            raise
+        return _refuse(f'{package} is not installed; pip install "fastconv[demo]"')
     try:
         photograph, picture = demo.prepare(options.image, options.output)
     except OSError as error:
-        return _refuse("demo", f"{error.filename}: {error.strerror}")
+        return _refuse(f"{error.filename}: {error.strerror}")
     except ValueError as error:
-        return _refuse("demo", str(error))
+        return _refuse(str(error))
     return demo.run(photograph, picture, as_json=options.json)
 
 
-def _bench(options: argparse.Namespace) -> int:
-    try:
-        from fastconv.bench.model import Settings
-        from fastconv.bench.run import run
-    except ModuleNotFoundError as error:
-        return _refuse("bench", _missing(error, "peers"))
-    try:
-        re.compile(options.only or "")
-    except re.error as error:
-        return _refuse("bench", f"--only {options.only!r} is no regular expression: {error}")
-    unusable = options.gpu and _unusable("fastconv.cuda", "cupy")
-    if unusable:
-        return _refuse("bench", unusable)
-    settings = Settings(options.seconds, options.quick, options.largest)
-    files = {"json_file": options.json, "markdown_file": options.markdown}
-    return run(options.only, settings, on_gpu=options.gpu, **files)
-
-
-def _missing(error: ModuleNotFoundError, extra: str) -> str:
-    package = (error.name or "").partition(".")[0]
-    if package not in ("rich", "matplotlib", "PIL"):
-        raise error
-    return f'{package} is not installed; pip install "fastconv[{extra}]"'
-
-
-def _refuse(command: str, reason: str) -> int:
-    print(f"fastconv {command}: {reason}", file=sys.stderr)
+def _refuse(reason: str) -> int:
+    print(f"fastconv demo: {reason}", file=sys.stderr)
     return 2
 
 
@@ -211,7 +167,7 @@ def _threads() -> dict[str, Any]:
 def _cache_directory() -> str:
     from numba.core.caching import FunctionCache
 
-    from fastconv.cpu._threads import threads
+    from fastconv.cpu.threads import threads
 
     try:
         return str(FunctionCache(threads).cache_path)  # numba chooses by the folder a function stands in

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backends import Array, backend_of
+from fastconv._backends import Array, adapted, backend_of
 from fastconv._checks import Pair, as_array, as_dtype, broadcast_shapes, check_groups, check_out, choice
 from fastconv._geometry import Filter, filter_extent, image_layout, window
-from fastconv.adapters import adapted
 
 BOUNDARIES = {
     "fill": "fill",

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from fastconv._backends import BACKENDS, Array, backend_of
+from fastconv._backends import BACKENDS, Array, adapted, backend_of
 from fastconv._checks import as_dtype, flag, integer
-from fastconv.adapters import adapted
+from fastconv._specs.bits import UnpackBits, memory_of
+
+P = TypeVar("P", bound="Packed")
+
+
+class Packed:
+    """What packed values have in common: arrays to be looked at, and to be exchanged for others."""
+
+    _arrays: ClassVar[tuple[str, ...]] = ()
+
+    def arrays(self) -> list[Array]:
+        """The arrays that the value holds."""
+        return [getattr(self, name) for name in self._arrays]
+
+    def mapped(self: P, function: Callable[[Array], Array]) -> P:
+        """The same value with ``function`` of each array in its place."""
+        changed: P = replace(self, **{name: function(getattr(self, name)) for name in self._arrays})  # type: ignore[type-var]
+        return changed
 
 
 @dataclass(frozen=True, eq=False)
-class PackedSigns:
+class PackedSigns(Packed):
     """Signs (+1 or -1), 64 to a word, packed along the last axis.
 
     Parameters
@@ -43,6 +60,8 @@ class PackedSigns:
     >>> signs
     PackedSigns(shape=(3,), nbytes=8)
     """
+
+    _arrays = ("words",)
 
     words: Array
     length: int
@@ -80,8 +99,8 @@ class PackedSigns:
         dtype = as_dtype("PackedSigns.unpack", dtype)
         if dtype.kind not in "ifc":
             raise TypeError(f"PackedSigns.unpack: dtype must hold -1 and 1, got {dtype}")
-        bits = backend_of("PackedSigns.unpack", self.words).module("bits")
-        ones = bits.unpackbits64(self.words, self.words.ndim - 1, self.length, "little", None)
+        spec = UnpackBits(memory_of(self.words), self.words.ndim - 1, self.length)
+        ones = backend_of("PackedSigns.unpack", self.words).plan(spec)(self.words, None)
         return (ones.view(np.int8) * np.int8(2) - np.int8(1)).astype(dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -92,7 +111,7 @@ class PackedSigns:
 
 
 @dataclass(frozen=True, eq=False)
-class PackedFilters:
+class PackedFilters(Packed):
     """The signs of convolution filters, and the mean magnitude of each filter.
 
     Made by :func:`fastconv.pack_filters`; pickles, and its three fields are all there is to save. Kernels
@@ -115,6 +134,8 @@ class PackedFilters:
     >>> filters
     PackedFilters(shape=(8, 3, 5, 5), nbytes=1632)
     """
+
+    _arrays = ("words", "alpha")
 
     words: Array
     channels: int
@@ -160,7 +181,7 @@ class PackedFilters:
 
 
 @dataclass(frozen=True, eq=False)
-class Threshold:
+class Threshold(Packed):
     """A binary activation on integers: bit = (y >= tau) xor flip, per output channel.
 
     A channel with tau = -2**31 is always 1, with flip always 0.
@@ -178,6 +199,8 @@ class Threshold:
     >>> Threshold(np.array([0, 5], np.int32), np.array([False, True]))
     Threshold(channels=2)
     """
+
+    _arrays = ("tau", "flip")
 
     tau: Array
     flip: Array

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv._backends import Array, backend_of
+from fastconv._backends import Array, adapted, backend_of
 from fastconv._checks import Pair, as_array, check_out, pair
 from fastconv._geometry import window
-from fastconv.adapters import adapted
 
 
 @adapted

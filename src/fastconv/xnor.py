@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import marshal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fastconv._backends import Array, backend_of
+from fastconv._backends import Array, Backend, adapted, backend_of
 from fastconv._checks import (
     Pair,
     as_array,
@@ -18,11 +20,24 @@ from fastconv._checks import (
     normalize_axis,
     sign,
 )
-from fastconv._epilogue import check_epilogue, check_result
+from fastconv._epilogue import Asked, Outcome, check_result, epilogue_of
 from fastconv._geometry import image_layout, window
-from fastconv._layer import check_terms, layer
-from fastconv.adapters import adapted
+from fastconv._specs.xnor import (
+    BinarizeResidual,
+    BinaryConv,
+    BinaryLinear,
+    BinaryMatmul,
+    FoldBatchnorm,
+    MaxPool,
+    PackFilters,
+    WindowMeans,
+    binary_conv,
+    check_terms,
+)
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
+
+REMEMBERED = 256
+"""Calls of which it is remembered what they mean: more than the layers of a network."""
 
 
 @adapted
@@ -74,7 +89,8 @@ def xnor_matmul(a: Any, b: Any, /, *, out: Array | None = None) -> Array:
     n = () if rank_b == 1 else (b.shape[-2 if isinstance(b, PackedSigns) else -1],)
     shape = (*batch, *a.shape[-2:-1], *n)
     check_out(operation, out, shape, np.int32)
-    return backend.module("xnor").xnor_matmul(a, b, batch, shape, out)
+    spec = BinaryMatmul(a.shape, b.shape, _dtype(a), _dtype(b), batch, shape)
+    return backend.plan(spec)(_words(a), _words(b), out)
 
 
 @adapted
@@ -85,6 +101,9 @@ def xnor_linear(
     *,
     scale: Any = None,
     threshold: Threshold | None = None,
+    residual: Any = None,
+    activation: Any = None,
+    signs: Any = None,
     out: Array | None = None,
 ) -> Any:
     """The binary linear layer: scale * (sign(x) @ sign(weight).T) + bias.
@@ -100,7 +119,13 @@ def xnor_linear(
     scale : {"alpha", "xnor"} or array of shape (out,), optional
         "alpha": mean(abs(weight)) of each output. "xnor": that times mean(abs(x)) of each row.
     threshold : Threshold, optional
-        Return signs instead of numbers. Excludes ``scale`` and ``bias``.
+        Return signs instead of numbers. Excludes all the others.
+    residual : array of the result's shape, optional
+        Added after scale and bias.
+    activation : str, tuple or list, optional
+        After the residual, as in :func:`xnor_conv2d`.
+    signs : number, array (out,), or a pair of such tau and flip, optional
+        Return the signs of the numbers, too, as in :func:`xnor_conv2d`.
     out : array, optional
         Of the result's shape and dtype; for ``threshold``, the words.
 
@@ -124,8 +149,8 @@ def xnor_linear(
     array([0., 2.])
     """
     operation = "xnor_linear"
-    tau = getattr(threshold, "tau", None)
-    backend = backend_of(operation, *_words_of(x, weight), scale, bias, tau, out)
+    asked = Asked(scale, bias, threshold, residual, activation, signs)
+    backend = backend_of(operation, *_words_of(x, weight), *_given(asked), out)
     x = _signs(operation, "x", x)
     if isinstance(weight, PackedFilters):
         if weight.shape[2:] != (1, 1):
@@ -139,10 +164,14 @@ def xnor_linear(
     if len(x.shape) == 0 or x.shape[-1] != rows[1]:
         raise ValueError(f"{operation}: x must have shape (..., {rows[1]}) for weight {rows}, got {x.shape}")
     check_terms(operation, rows[1])
-    epilogue = check_epilogue(operation, x, weight, rows[0], scale, bias, threshold)
     shape = (*x.shape[:-1], rows[0])
-    check_result(operation, out, shape, shape, epilogue)
-    return backend.module("xnor").xnor_linear(x, weight, rows[0], epilogue, shape, out)
+    if not isinstance(weight, (PackedFilters, PackedSigns)):
+        weight = _packed(backend, weight.reshape(*rows, 1, 1))
+    epilogue = epilogue_of(operation, x, weight, shape, asked)
+    check_result(operation, out, shape, shape, epilogue.outcome)
+    spec = BinaryLinear(x.shape, _dtype(x), rows[0], epilogue.outcome)
+    found = backend.plan(spec)(_words(x), weight, epilogue, out)
+    return _given_out(found, epilogue.outcome, rows[0])
 
 
 @adapted
@@ -181,8 +210,7 @@ def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     if weight.ndim != 4:
         raise ValueError(f"{operation}: weight must have shape (O, C / groups, kh, kw), got {weight.shape}")
     zero = sign(operation, "zero", zero, (1, -1))
-    packed: PackedFilters = backend.module("xnor").pack_filters(weight, zero)
-    return packed
+    return _packed(backend, weight, zero)
 
 
 @adapted
@@ -199,6 +227,9 @@ def xnor_conv2d(
     scale: Any = None,
     bias: Any = None,
     threshold: Threshold | None = None,
+    residual: Any = None,
+    activation: Any = None,
+    signs: Any = None,
     data_format: str = "NCHW",
     out: Array | None = None,
 ) -> Any:
@@ -224,17 +255,25 @@ def xnor_conv2d(
     bias : array, shape (O,), optional
         Added after scaling.
     threshold : Threshold, optional
-        Return signs instead of numbers, with no float in between. Excludes ``scale`` and ``bias``.
+        Return signs instead of numbers, with no float in between. Excludes all the others.
+    residual : array of the result's shape, optional
+        Added after scale and bias, in the type of the result.
+    activation : str, tuple or list, optional
+        What follows the residual: "relu", ("clamp", lo, hi), ("prelu", slope), ("shift", b), or a list of
+        these in order. ``slope``, ``b``, ``lo`` and ``hi`` are numbers or arrays (O,).
+    signs : number, array (O,), or a pair (tau, flip), optional
+        Return signs, too: bits (v >= tau) xor flip of the numbers v, flip a bool or bools (O,). Of the
+        integers, if there is nothing to make numbers of them.
     data_format : {"NCHW", "NHWC"}
         Of ``x``, unless it is packed, and of the result.
     out : array, optional
-        Of the result's shape and dtype; for ``threshold``, the words.
+        Of the result's shape and dtype, also where signs come with it; for ``threshold``, the words.
 
     Returns
     -------
     array of int32, shape (N, O, Ho, Wo), (N, Ho, Wo, O), or without N, or (Ho, Wo) for one image
-        scale * y + bias in float32 (float64 for float64 ``x``) if either is given. With
-        ``threshold``, PackedSigns of logical shape (N, Ho, Wo, O).
+        scale * y + bias, and so on, in float32 (float64 for float64 ``x``) if any of them is given. With
+        ``threshold``, PackedSigns of logical shape (N, Ho, Wo, O); with ``signs``, both.
 
     Raises
     ------
@@ -256,21 +295,24 @@ def xnor_conv2d(
              [ -8, -12,  -8]]]], dtype=int32)
     """
     operation = "xnor_conv2d"
-    tau = getattr(threshold, "tau", None)
-    backend = backend_of(operation, *_words_of(x, weight), scale, bias, tau, out)
+    asked = Asked(scale, bias, threshold, residual, activation, signs)
+    backend = backend_of(operation, *_words_of(x, weight), *_given(asked), out)
     x = _signs(operation, "x", x)
-    packed = isinstance(x, PackedSigns)
     if isinstance(weight, PackedSigns):
         raise TypeError(f"{operation}: weight must be a real array or PackedFilters, got PackedSigns")
     if not isinstance(weight, PackedFilters):
         weight = as_array(operation, "weight", weight)
         check_real(operation, "weight", weight)
     options = stride, padding, dilation, groups, pad_value
-    asked = layer(operation, x.shape, packed, weight.shape, data_format, *options)
-    epilogue = check_epilogue(operation, x, weight, asked.filters, scale, bias, threshold)
+    spec = _conv(operation, x.shape, isinstance(x, PackedSigns), weight.shape, data_format, options)
+    if not isinstance(weight, PackedFilters):
+        weight = _packed(backend, weight.reshape(spec.filters, spec.channels, *spec.geometry.kernel))
+    epilogue = epilogue_of(operation, x, weight, spec.shape, asked)
     if out is not None:
-        check_result(operation, out, asked.shape, asked.logical, epilogue)
-    return backend.module("xnor").xnor_conv2d(x, weight, asked, epilogue, out)
+        check_result(operation, out, spec.shape, spec.logical, epilogue.outcome)
+    spec = _completed(spec, _dtype(x), epilogue.outcome)
+    found = backend.plan(spec)(_words(x), weight, epilogue, out)
+    return _given_out(found, epilogue.outcome, spec.filters)
 
 
 @adapted
@@ -326,7 +368,7 @@ def activation_scale(
     geometry = window(operation, (h, w), kernel_size, stride, padding, dilation)
     shape = layout.shape(n, groups, *geometry.output)
     check_out(operation, None, shape, float_result(x.dtype))
-    return backend.module("xnor").activation_scale(x, geometry, groups, layout, shape)
+    return backend.plan(WindowMeans(layout, x.shape, x.dtype, groups, geometry, shape))(x)
 
 
 @adapted
@@ -391,7 +433,7 @@ def fold_batchnorm(
         raise ValueError(f"{operation}: var + eps must be positive, got 0 in float32 for eps={eps}")
     n = integer(operation, "n", n, 0)
     check_terms(operation, n)
-    tau, flip = backend.module("xnor").fold_batchnorm(**parameters, n=n)
+    tau, flip = backend.plan(FoldBatchnorm(n))(**parameters)
     return Threshold(tau, flip)
 
 
@@ -442,8 +484,8 @@ def binary_max_pool2d(
     geometry = window(operation, (h, w), kernel_size, kernel_size if stride is None else stride, padding, 1)
     shape = layout.shape(n, c, *geometry.output)
     check_out(operation, None, (*shape[:-1], x.words.shape[-1]), np.uint64)
-    words = backend.module("xnor").binary_max_pool2d(x.words, geometry, shape)
-    return PackedSigns(words, c)
+    spec = MaxPool(x.words.shape, geometry, (*shape[:-1], x.words.shape[-1]))
+    return PackedSigns(backend.plan(spec)(x.words), c)
 
 
 @adapted
@@ -492,13 +534,69 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
         raise ValueError(f"{operation}: x must have at least 1 dimension, got a scalar")
     bits = integer(operation, "bits", bits, 1)
     axis = None if axis is None else normalize_axis(operation, axis, x.ndim)
-    terms = backend.module("xnor").binarize_residual(x, bits, axis)
+    terms = backend.plan(BinarizeResidual(x.shape, x.dtype, bits, axis))(x)
     return [(scale, PackedSigns(words, x.shape[-1])) for scale, words in terms]
+
+
+@lru_cache(REMEMBERED)
+def _known_conv(described: bytes) -> BinaryConv:
+    return binary_conv(*marshal.loads(described))
+
+
+def _conv(*arguments: Any) -> BinaryConv:
+    """What shapes and options mean; remembered by their bytes, which tell 1 from True and 1.0."""
+    try:
+        described = marshal.dumps(arguments, 2)
+    except ValueError:  # such as NumPy's integers
+        return binary_conv(*arguments)
+    return _known_conv(described)
+
+
+@lru_cache(REMEMBERED)
+def _completed(spec: BinaryConv, dtype: Any, outcome: Outcome) -> BinaryConv:
+    return spec._replace(dtype=dtype, outcome=outcome)
+
+
+def _packed(backend: Backend, weight: Array, zero: int = 1) -> PackedFilters:
+    words, alpha = backend.plan(PackFilters(weight.shape, weight.dtype, zero))(weight)
+    return PackedFilters(words, weight.shape[1], alpha)
+
+
+def _given_out(found: Any, outcome: Outcome, filters: int) -> Any:
+    """What the caller gets: words of signs as PackedSigns."""
+    if not outcome.signs:
+        return found
+    if not outcome.numbers:
+        return PackedSigns(found, filters)
+    numbers, words = found
+    return numbers, PackedSigns(words, filters)
 
 
 def _words_of(*operands: Any) -> list[Any]:
     """What decides the namespace of packed operands: their words."""
     return [o.words if isinstance(o, (PackedSigns, PackedFilters)) else o for o in operands]
+
+
+def _given(asked: Asked) -> tuple[Any, ...]:
+    """The arrays among what is asked."""
+    if asked.nothing():
+        return ()
+    activation = [part for part in _listed(asked.activation) if isinstance(part, tuple)]
+    parts = [*asked[:2], getattr(asked.threshold, "tau", None), asked.residual, *_listed(asked.signs)]
+    return (*parts, *(number for part in activation for number in part[1:]))
+
+
+def _listed(value: Any) -> list[Any]:
+    """Those of a list, or of the pair ``signs``; else the value alone."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _words(x: Any) -> Any:
+    return x.words if isinstance(x, PackedSigns) else x
+
+
+def _dtype(x: Any) -> Any:
+    return None if isinstance(x, PackedSigns) else x.dtype
 
 
 def _signs(operation: str, name: str, value: Any) -> Any:

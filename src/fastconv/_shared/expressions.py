@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 
 from fastconv._checks import float_result
-from fastconv._epilogue import Epilogue
-from fastconv._layer import Layer
-from fastconv.packed import PackedFilters, PackedSigns
 
 Array = Any
 
@@ -21,19 +18,6 @@ def compared(x: Array, axis: int, tau: Array, flip: Array) -> Array:
     """(x >= tau) xor flip, tau and flip (n,) along ``axis``; False for NaN."""
     along = [-1 if d == axis else 1 for d in range(x.ndim)]
     return ((x >= tau.reshape(along)) != flip.reshape(along)) & (x == x)
-
-
-def settled_conv2d(
-    xnor_conv2d: Callable[..., Any], filters: PackedFilters, layer: Layer, epilogue: Epilogue
-) -> Callable[[Array], Array]:
-    """``xnor_conv2d`` of the words of signs, its result an array, too."""
-
-    def run(words: Array) -> Array:
-        signs = PackedSigns(words, layer.channels * layer.groups)
-        found = xnor_conv2d(signs, filters, layer, epilogue, None)
-        return found.words if isinstance(found, PackedSigns) else found
-
-    return run
 
 
 def mean_magnitude(xp: ModuleType, weight: Array) -> Array:
@@ -63,7 +47,7 @@ def binarize_residual(
             else xp.zeros([n if d == axis else 1 for d, n in enumerate(x.shape)])
         )
         scale = mean.astype(rest.dtype)
-        words = pack_signs(rest, x.ndim - 1, 1, 0)
+        words = pack_signs(rest, x.ndim - 1)
         found.append((scale.reshape(() if axis is None else -1).copy(), words))
         # by the bits, as words go by them: a GPU's arithmetic may take small numbers for 0
         keys = rest.view(f"i{rest.itemsize}")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 def accepted_keys(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, int] | None:
     """Least and greatest key of the values of ``dtype`` that NumPy finds >= threshold (> if strict). The
-    greatest is that of the greatest value; if the least exceeds it, there are none. None if there is no such
-    range of keys, as for arrays of thresholds.
+    greatest is that of the greatest value; if the least exceeds it, there are none. None for arrays of
+    thresholds.
 
     An integer, or a bool's byte, is its own key. Keys of floats are in the order of the floats: the key of
     one whose sign bit is 0 is its bits, that of its negative is minus that.
@@ -35,11 +35,24 @@ def _accepted(dtype: np.dtype[Any], threshold: Any, strict: bool) -> tuple[int, 
     if isinstance(number, float):
         if abs(number) == inf:
             number = limits.max + 1 if number > 0 else limits.min - 1
-        elif dtype.itemsize == 8 and abs(number) >= 2**53:  # where NumPy's comparison rounds
-            return None
+        elif dtype.itemsize == 8 and abs(number) >= 2**53:
+            return _least_rounded(number, strict, limits), limits.max
         else:
             number = floor(number) if strict else ceil(number)
     return max(number + strict, limits.min), limits.max
+
+
+def _least_rounded(threshold: float, strict: bool, limits: Any) -> int:
+    """The least integer that passes once it is rounded to float64, as NumPy rounds integers of 64 bits to
+    compare them with floats; one more than the greatest if none does."""
+    low, high = limits.min, limits.max + 1
+    while low < high:
+        middle = (low + high) // 2
+        if float(middle) > threshold or (float(middle) == threshold and not strict):
+            high = middle
+        else:
+            low = middle + 1
+    return int(low)
 
 
 def least_keys(dtype: np.dtype[Any], thresholds: Any, strict: bool) -> NDArray[np.int64]:
@@ -59,3 +72,13 @@ def infinity_key(dtype: np.dtype[Any]) -> int:
 
 
 _remembered = lru_cache(maxsize=256, typed=True)(_accepted)
+
+
+def on_integers(tau: Any, flip: Any) -> tuple[Any, Any]:
+    """``tau`` in int32, and ``flip``, for int32 numbers: an integer reaches a number if it reaches the next
+    integer. What none reaches, NaN among it, is what all reach, turned over."""
+    lowest, highest = -(2**31), 2**31 - 1
+    next_integer = np.ceil(tau.astype(np.float64))
+    never = ~(next_integer <= highest)
+    least = np.where(never, lowest, np.maximum(next_integer, lowest))
+    return least.astype(np.int32), flip ^ never

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from fastconv._backends import Array, backend_of
-from fastconv.packed import PackedFilters, PackedSigns, Threshold
+from fastconv.packed import Packed, PackedFilters, PackedSigns
 
-PACKED = (PackedSigns, PackedFilters, Threshold)
 NO_TENSOR = {np.ndarray, int, float, bool, str, type(None)}
 """What most arguments are: calls without tensors are looked through, too, and PyTorch is slow to say no."""
 
@@ -41,8 +40,8 @@ def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
             continue
         if isinstance(value, torch.Tensor):
             found.append(value)
-        elif isinstance(value, PACKED):
-            found += tensors_in(_arrays_of(value))
+        elif isinstance(value, Packed):
+            found += tensors_in(value.arrays())
         elif isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor):
             found += tensors_in(value)
     return found
@@ -112,20 +111,12 @@ def _check(name: str, tensors: list[torch.Tensor], values: tuple[Any, ...]) -> N
     backend_of(name, *_arrays_in(values))
 
 
-def _arrays_of(packed: Any) -> list[Any]:
-    if isinstance(packed, PackedSigns):
-        return [packed.words]
-    if isinstance(packed, PackedFilters):
-        return [packed.words, packed.alpha]
-    return [packed.tau, packed.flip]
-
-
 def _arrays_in(values: Iterable[Any]) -> list[Any]:
     """``values`` with what packed ones hold in their place: what has a say in the choice of a backend."""
     found: list[Any] = []
     for value in values:
-        if isinstance(value, PACKED):
-            found += _arrays_of(value)
+        if isinstance(value, Packed):
+            found += value.arrays()
         elif not isinstance(value, (str, torch.dtype, np.dtype, type)):
             found.append(value)
     return found
@@ -164,8 +155,8 @@ def _dtype(value: torch.dtype) -> np.dtype[Any]:
 
 def _lent(value: Any) -> Any:
     if isinstance(value, PackedFilters):  # kept, since kernels keep what they derive from it
-        return value.derived("lent", lambda: _converted(value, to_array))
-    if isinstance(value, (torch.Tensor, PackedSigns, Threshold)):
+        return value.derived("lent", lambda: value.mapped(to_array))
+    if isinstance(value, (torch.Tensor, Packed)):
         return _converted(value, to_array)
     return _dtype(value) if isinstance(value, torch.dtype) else value
 
@@ -178,13 +169,7 @@ def _given_back(value: Any) -> Any:
 
 def _converted(value: Any, convert: Callable[[Any], Any]) -> Any:
     """``convert`` of an array, or a packed value with ``convert`` of its arrays."""
-    if isinstance(value, PackedSigns):
-        return PackedSigns(convert(value.words), value.length)
-    if isinstance(value, PackedFilters):
-        return PackedFilters(convert(value.words), value.channels, convert(value.alpha))
-    if isinstance(value, Threshold):
-        return Threshold(convert(value.tau), convert(value.flip))
-    return convert(value)
+    return value.mapped(convert) if isinstance(value, Packed) else convert(value)
 
 
 @contextmanager

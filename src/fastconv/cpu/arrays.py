@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._geometry import ImageLayout
+from fastconv._specs.bits import Memory
 
 Array = NDArray[Any]
 
@@ -48,7 +49,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def key_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The integers that :func:`fastconv.cpu._bit_vectors.in_range` takes for ``dtype``."""
+    """The integers that :func:`fastconv.cpu.bits.vectors.in_range` takes for ``dtype``."""
     kind = f"{'i' if dtype.kind == 'f' else 'u'}{dtype.itemsize}"
     return np.dtype(kind).newbyteorder(dtype.byteorder)
 
@@ -142,6 +143,21 @@ def flat_image(x: Array, layout: ImageLayout) -> tuple[Array, int, tuple[int, in
 def readable(x: Array) -> bool:
     """Whether kernels can read ``x`` where it is, as one run of native numbers."""
     return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
+
+
+def contiguous(x: Array) -> Array:
+    """``x`` itself if it is :func:`readable`, else a copy that is."""
+    return x if readable(x) else np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
+
+
+def one_run(memory: Memory) -> bool:
+    """:func:`readable` of arrays with such memory."""
+    step = memory.dtype.itemsize
+    for n, stride in zip(reversed(memory.shape), reversed(memory.strides), strict=True):
+        if n != 1 and stride != step:
+            return 0 in memory.shape and memory.aligned and memory.dtype.isnative
+        step *= n
+    return memory.aligned and memory.dtype.isnative
 
 
 def blocks(shape: tuple[int, ...], size: int, axis: int | None = None) -> Iterator[tuple[slice, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -12,6 +13,16 @@ import numpy as np
 from fastconv._shared import expressions
 from fastconv._shared.dimensions import merged
 from fastconv._shared.thresholds import accepted_keys
+from fastconv._specs.bits import (
+    Compare,
+    Hamming,
+    PackBits,
+    PackSigns,
+    Popcount,
+    PopcountSum,
+    UnpackBits,
+    memory_of,
+)
 from fastconv.cuda.arrays import Array, by_memory, contiguous, deliver, reordered, result
 from fastconv.cuda.compile import (
     BLOCKS_PER_MULTIPROCESSOR,
@@ -36,32 +47,32 @@ DIMENSIONS = 4
 """Of the pairs of rows that the kernel of distances can tell apart."""
 
 
-def popcount(x: Array, out: Array | None) -> Array:
+def popcount(spec: Popcount, x: Array, out: Array | None = None) -> Array:
     x = contiguous(x)
     target = result(out, x.shape, np.uint8, x)
     launch_over(x.size, "popcount.cu", "popcount", _integer_type(x), (x, target, x.size))
     return deliver(target, out)
 
 
-def popcount_sum(x: Array, axes: tuple[int, ...], shape: tuple[int, ...], out: Array | None) -> Array:
+def popcount_sum(spec: PopcountSum, x: Array, out: Array | None = None) -> Array:
     x, order = by_memory(x)
-    kept = [d for d in order if d not in axes]
-    summed = [order.index(d) for d in axes]
+    kept = [d for d in order if d not in spec.axes]
+    summed = [order.index(d) for d in spec.axes]
     sums = _sums(x, summed).reshape([n for d, n in zip(order, x.shape, strict=True) if d in kept])
-    return deliver(reordered(sums, kept, sorted(kept)).reshape(shape), out)
+    return deliver(reordered(sums, kept, sorted(kept)).reshape(spec.shape), out)
 
 
-def packbits64(x: Array, axis: int, bitorder: str, out: Array | None) -> Array:
+def packbits64(spec: PackBits, x: Array, out: Array | None = None) -> Array:
     unsigned = x.view(np.dtype(f"u{x.itemsize}"))
     nonzero = (1, int(np.iinfo(unsigned.dtype).max))
-    return _pack(unsigned, axis, nonzero, reverse=bitorder == "big", moved=False, out=out)
+    return _pack(unsigned, spec.axis, nonzero, reverse=spec.bitorder == "big", moved=False, out=out)
 
 
-def unpackbits64(words: Array, axis: int, count: int, bitorder: str, out: Array | None) -> Array:
-    words = contiguous(words)
+def unpackbits64(spec: UnpackBits, words: Array, out: Array | None = None) -> Array:
+    words, axis, count = contiguous(words), spec.axis, spec.length
     outer, width, inner = _parts(words.shape, axis)
     bits = result(out, (*words.shape[:axis], count, *words.shape[axis + 1 :]), np.uint8, words)
-    reverse = int(bitorder == "big")
+    reverse = int(spec.bitorder == "big")
     if not bits.size:
         return deliver(bits, out)
     if inner == 1 and count == 64 * width and bits.data.ptr % 16 == 0:
@@ -73,8 +84,8 @@ def unpackbits64(words: Array, axis: int, count: int, bitorder: str, out: Array 
     return deliver(bits, out)
 
 
-def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
-    strict = zero == -1
+def signs(spec: PackSigns, x: Array, threshold: Any = 0) -> Array:
+    strict = spec.zero == -1
     on_device = isinstance(threshold, cupy.ndarray)  # where a look at its value would wait for the device
     accepted = None if on_device else accepted_keys(x.dtype, threshold, strict)
     if accepted is None:
@@ -82,16 +93,16 @@ def pack_signs(x: Array, axis: int, zero: int, threshold: Any) -> Array:
         signed = cupy.where(x, np.int8(1), np.int8(-1)) if x.dtype == np.bool_ else x
         bounds = cupy.asarray(threshold) if isinstance(threshold, (list, tuple)) else threshold
         x, accepted = compare(signed, bounds), (1, 255)
-    return _pack(x, axis, accepted, reverse=False, moved=True, out=None)
+    return _pack(x, spec.axis, accepted, reverse=False, moved=True, out=None)
 
 
-def settled_comparison(x: Array, axis: int, tau: Array, flip: Array) -> Callable[[Array], Array]:
-    """Words of (v >= tau) xor flip, and 0 for NaN, of arrays like ``x``; tau and flip (n,) along ``axis``."""
-    return lambda x: pack_signs(expressions.compared(x, axis, tau, flip), axis, 1, 0)
+def compare(spec: Compare, x: Array, tau: Array, flip: Array) -> Array:
+    return pack_signs(expressions.compared(x, spec.axis, tau, flip), spec.axis)
 
 
-def hamming_distance(a: Array, b: Array, batch: tuple[int, ...]) -> Array:
-    total, width = prod(batch), a.shape[-1]
+def hamming_distance(spec: Hamming, a: Array, b: Array) -> Array:
+    batch, width = spec.batch, a.shape[-1]
+    total = prod(batch)
     if not (total and width):
         return cupy.zeros(batch, np.int64)
     (a, steps_a), (b, steps_b) = (_rows(x, len(batch)) for x in (a, b))
@@ -226,3 +237,25 @@ def _rows(x: Array, dimensions: int) -> tuple[Array, tuple[int, ...]]:
         x = contiguous(x)
     own = [0 if n == 1 else step // x.itemsize for n, step in zip(x.shape[:-1], x.strides, strict=False)]
     return x, (*(0,) * (dimensions - len(own)), *own)
+
+
+PLANS: dict[type, Callable[..., Array]] = {
+    Popcount: popcount,
+    PopcountSum: popcount_sum,
+    PackBits: packbits64,
+    UnpackBits: unpackbits64,
+    PackSigns: signs,
+    Compare: compare,
+    Hamming: hamming_distance,
+}
+
+
+@lru_cache(maxsize=256, typed=True)
+def plan(spec: Any) -> Callable[..., Array]:
+    """What computes ``spec``; see :mod:`fastconv._specs.bits` for what to call it with."""
+    return partial(PLANS[type(spec)], spec)
+
+
+def pack_signs(x: Array, axis: int, zero: int = 1) -> Array:
+    """Words of the signs of ``x`` along ``axis``."""
+    return plan(PackSigns(memory_of(x), axis, zero))(x)

@@ -25,7 +25,7 @@ from scipy import signal
 import fastconv
 from fastconv import reference
 from fastconv._backends import Array
-from fastconv.cpu._threads import threads
+from fastconv.cpu.threads import threads
 from fastconv.demo import convacc
 from fastconv.demo.measure import PACE, Method, Row, compare
 from fastconv.demo.pictures import NEIGHBOURHOOD, Photograph, centred, draw, load_photograph, writable

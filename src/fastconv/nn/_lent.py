@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fastconv._backends import Array, backend_of
+from fastconv._specs.bits import Compare, memory_of
 from fastconv.adapters.torch_tensors import to_array
 from fastconv.packed import PackedFilters, Threshold
 
@@ -57,9 +58,8 @@ def comparison(x: Array, axis: int, tau: Tensor, flip: Tensor) -> Step:
             f"got {tuple(tau.shape)} and {tuple(flip.shape)}"
         )
     bounds = lent(tau), lent(flip)
-    bits = backend_of("compare", x, *bounds).module("bits")
-    step: Step = bits.settled_comparison(x, axis % x.ndim, *bounds)
-    return step
+    plan = backend_of("compare", x, *bounds).plan(Compare(memory_of(x), axis % x.ndim))
+    return lambda x: plan(x, *bounds)
 
 
 def state_of(tensors: Sequence[Tensor]) -> list[tuple[int, int]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,28 +17,43 @@ from fastconv.reference.patches import tap_slices
 
 def xnor_matmul(a: Any, b: Any, /, *, out: Any = None) -> Any:
     """As :func:`fastconv.xnor_matmul`."""
-    left, right = signs(a), signs(b)
+    left, right = signs_of(a), signs_of(b)
     if isinstance(b, PackedSigns) and right.ndim > 1:
         right = np.swapaxes(right, -1, -2)
     return write(left.astype(np.int32) @ right.astype(np.int32), out)
 
 
 def xnor_linear(
-    x: Any, weight: Any, bias: Any = None, *, scale: Any = None, threshold: Any = None, out: Any = None
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    scale: Any = None,
+    threshold: Any = None,
+    residual: Any = None,
+    activation: Any = None,
+    signs: Any = None,
+    out: Any = None,
 ) -> Any:
     """As :func:`fastconv.xnor_linear`."""
     if isinstance(weight, PackedFilters):
-        rows, magnitudes = signs(weight)[:, :, 0, 0], weight.alpha
+        rows, magnitudes = signs_of(weight)[:, :, 0, 0], weight.alpha
     else:
-        rows = signs(weight)
+        rows = signs_of(weight)
         magnitudes = None if isinstance(weight, PackedSigns) else mean_magnitude(np.asarray(weight))
-    y = signs(x).astype(np.int32) @ rows.T.astype(np.int32)
-    if isinstance(scale, str) and scale == "xnor":
-        totals = np.abs(real(x).astype(np.float64)).sum(axis=-1, keepdims=True)
-        scale = magnitudes * (totals / max(rows.shape[1], 1)).astype(result_dtype(x))
-    elif isinstance(scale, str):
+    y = signs_of(x).astype(np.int32) @ rows.T.astype(np.int32)
+    k = None
+    if isinstance(scale, str):
+        if scale == "xnor":
+            totals = np.abs(real(x).astype(np.float64)).sum(axis=-1, keepdims=True)
+            k = (totals / max(rows.shape[1], 1)).astype(result_dtype(x))
         scale = magnitudes
-    return finish(y, x, scale, bias, threshold, out)
+    if threshold is not None:
+        return compared(y, threshold.tau, threshold.flip, out)
+    numbers = finish(y, result_dtype(x), Steps(scale, k, bias, residual, activation))
+    if signs is None:
+        return write(numbers, out)
+    return write(numbers, out), compared(numbers, *tau_and_flip(signs, numbers.dtype), None)
 
 
 def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
@@ -61,14 +76,17 @@ def xnor_conv2d(
     scale: Any = None,
     bias: Any = None,
     threshold: Any = None,
+    residual: Any = None,
+    activation: Any = None,
+    signs: Any = None,
     data_format: str = "NCHW",
     out: Any = None,
 ) -> Any:
     """As :func:`fastconv.xnor_conv2d`."""
     packed = isinstance(x, PackedSigns)
-    image = signs(x)
+    image = signs_of(x)
     source = image_layout("xnor_conv2d", image.shape, "NHWC" if packed else data_format, (2, 4))
-    kernel = signs(weight)
+    kernel = signs_of(weight)
     if kernel.ndim == 2:
         kernel = kernel[None, None]
     w = window("xnor_conv2d", source.sizes(image.shape)[2:], kernel.shape[2:], stride, padding, dilation)
@@ -82,24 +100,25 @@ def xnor_conv2d(
         y += np.einsum("ngchw,goc->ngohw", inputs[(..., *taken)], filters[..., tap])
     y = y.reshape(n, o, *w.output).transpose(0, 2, 3, 1)  # filters last, as scale and threshold want them
 
+    k = None
     if isinstance(scale, str):
-        by_window = scale == "xnor"
-        alpha = (
-            weight.alpha
-            if isinstance(weight, PackedFilters)
-            else mean_magnitude(np.asarray(weight).reshape(kernel.shape))
-        )
-        scale = alpha.astype(result_dtype(x))
-        if by_window:
+        if scale == "xnor":
             k = window_means(nchw(real(x), source), w, groups).astype(result_dtype(x))
-            scale = scale * np.repeat(k, o // groups, axis=1).transpose(0, 2, 3, 1)
+            k = np.repeat(k, o // groups, axis=1).transpose(0, 2, 3, 1)
+        packed_weight = isinstance(weight, PackedFilters)
+        scale = weight.alpha if packed_weight else mean_magnitude(np.asarray(weight).reshape(kernel.shape))
     layout = ImageLayout(source.rank, data_format == "NHWC")
+    logical = ImageLayout(max(source.rank, 3), True).shape(n, o, *w.output)
     if threshold is not None:
-        logical = ImageLayout(max(source.rank, 3), True).shape(n, o, *w.output)
-        return finish(y.reshape(logical), x, scale, bias, threshold, out)
-    values = finish(y, x, scale, bias, None, None)
+        return compared(y.reshape(logical), threshold.tau, threshold.flip, out)
+    if residual is not None:
+        residual = nchw(np.asarray(residual), layout).transpose(0, 2, 3, 1)
+    values = finish(y, result_dtype(x), Steps(scale, k, bias, residual, activation))
     moved = values if layout.channels_last else values.transpose(0, 3, 1, 2)
-    return write(moved.reshape(layout.shape(n, o, *w.output)), out)
+    numbers = write(moved.reshape(layout.shape(n, o, *w.output)), out)
+    if signs is None:
+        return numbers
+    return numbers, compared(values.reshape(logical), *tau_and_flip(signs, values.dtype), None)
 
 
 def activation_scale(
@@ -148,7 +167,7 @@ def fold_batchnorm(
 
 def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: Any = 0) -> PackedSigns:
     """As :func:`fastconv.binary_max_pool2d`."""
-    image = signs(x)
+    image = signs_of(x)
     layout = image_layout("binary_max_pool2d", image.shape, "NHWC", (3, 4))
     n, c, *size = layout.sizes(image.shape)
     w = window(
@@ -183,12 +202,12 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
     return terms
 
 
-def signs(x: Any) -> Any:
+def signs_of(x: Any) -> Any:
     """+1 and -1 as int8, whatever ``x`` holds them in."""
     if isinstance(x, PackedSigns):
         return unpackbits64(x.words, count=x.length).astype(np.int8) * np.int8(2) - np.int8(1)
     if isinstance(x, PackedFilters):
-        return signs(PackedSigns(x.words, x.channels)).transpose(0, 3, 1, 2)
+        return signs_of(PackedSigns(x.words, x.channels)).transpose(0, 3, 1, 2)
     return np.where(real(x) >= 0, np.int8(1), np.int8(-1))
 
 
@@ -224,18 +243,59 @@ def window_means(image: Any, w: Window, groups: int) -> Any:
     return sum(padded[(..., *taken)] for taken in tap_slices(w)) / max(w.taps * (c // groups), 1)
 
 
-def finish(y: Any, x: Any, scale: Any, bias: Any, threshold: Any, out: Any) -> Any:
-    """scale * y + bias with filters along the last axis, or the signs of y >= tau."""
-    if threshold is not None:
-        bits = (y >= threshold.tau) ^ threshold.flip
-        return PackedSigns(write(packbits64(bits), out), y.shape[-1])
-    if scale is None and bias is None:
-        return write(y.astype(np.int32), out)
-    dtype = result_dtype(x)
-    values = y.astype(dtype)
+class Steps(NamedTuple):
+    """What becomes of sums whose filters lie along the last axis, in this order."""
+
+    scale: Any
+    k: Any
+    bias: Any
+    residual: Any
+    activation: Any
+
+
+def finish(y: Any, dtype: Any, steps: Steps) -> Any:
+    """The steps on ``y``, each rounded to ``dtype``; the integers if there are none."""
+    if all(step is None for step in steps):
+        return y.astype(np.int32)
+    v = y.astype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        if scale is not None:
-            values = values * np.asarray(scale).astype(dtype)
-        if bias is not None:
-            values = values + np.asarray(bias).astype(dtype)
-    return write(values, out)
+        if steps.scale is not None:
+            v = v * np.asarray(steps.scale).astype(dtype)
+        if steps.k is not None:
+            v = v * steps.k
+        if steps.bias is not None:
+            v = v + np.asarray(steps.bias).astype(dtype)
+        if steps.residual is not None:
+            v = v + np.asarray(steps.residual).astype(dtype)
+        for step in steps.activation if isinstance(steps.activation, list) else [steps.activation]:
+            v = activated(v, step)
+    return v
+
+
+def activated(v: Any, step: Any) -> Any:
+    """One activation; NaN stays NaN."""
+    if step is None:
+        return v
+    name, *numbers = (step,) if isinstance(step, str) else step
+    given = [np.asarray(number).astype(v.dtype) for number in numbers]
+    if name == "relu":
+        return np.where(v < 0, v.dtype.type(0), v)
+    if name == "prelu":
+        return np.where(v < 0, given[0] * v, v)
+    if name == "shift":
+        return v + given[0]
+    low, high = given
+    v = np.where(v < low, low, v)
+    return np.where(v > high, high, v)
+
+
+def tau_and_flip(signs: Any, dtype: Any) -> tuple[Any, Any]:
+    """``signs`` as what to compare with, in the type of floats, and whether to turn over."""
+    tau, flip = signs if isinstance(signs, tuple) else (signs, False)
+    tau = np.asarray(tau)
+    return (tau.astype(dtype) if dtype.kind == "f" else tau), np.asarray(flip)
+
+
+def compared(v: Any, tau: Any, flip: Any, out: Any) -> PackedSigns:
+    """The signs of (v >= tau) xor flip, filters along the last axis."""
+    return PackedSigns(write(packbits64((v >= tau) ^ flip), out), v.shape[-1])

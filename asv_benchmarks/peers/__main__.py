@@ -1,0 +1,11 @@
+"""``python asv_benchmarks/peers``."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # Python puts this folder itself on the path, where its files would have names as common as "bits".
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from peers.command import main
+
+    sys.exit(main())

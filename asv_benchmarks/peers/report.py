@@ -1,0 +1,121 @@
+"""The table, for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from peers.table import Line
+
+HEADINGS = ("what", "ours", "beside", "theirs", "ratio", "target", "verdict")
+STYLES = {"met": "green", "missed": "bold red", "failed": "bold red", "not installed": "dim"}
+WIDTH = 150  # where the output is no terminal
+
+
+def print_table(facts: dict[str, str], lines: Sequence[Line]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    for name, fact in facts.items():
+        console.print(Text(f"{name}: {fact}"))
+    table = Table()
+    for heading in HEADINGS:
+        is_number = heading in ("ours", "theirs", "ratio", "target")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
+    section = ""
+    for line, cells in zip(lines, _cells(lines), strict=True):
+        if line.section != section:
+            section = line.section
+            table.add_section()
+            table.add_row(Text(section, style="bold"))
+        table.add_row(*map(Text, cells[:-1]), Text(cells[-1], style=STYLES.get(line.status, "")))
+    console.print(table)
+    console.print(Text(summary(lines)))
+
+
+def markdown(facts: dict[str, str], lines: Sequence[Line]) -> str:
+    """The same, to be included in a page."""
+    text = [*(f"- {name}: {fact}" for name, fact in facts.items()), "", summary(lines)]
+    section = ""
+    for line, cells in zip(lines, _cells(lines), strict=True):
+        if line.section != section:
+            section = line.section
+            text += ["", f"**{section}**", "", _markdown_row(HEADINGS), "|---|---:|---|---:|---:|---:|---|"]
+        text.append(
+            _markdown_row([*cells[:-1], f"**{cells[-1]}**" if line.status == "missed" else cells[-1]])
+        )
+    return "\n".join([*text, ""])
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def summary(lines: Sequence[Line]) -> str:
+    """How many targets were met, and how many not; and what could not be measured."""
+    counts = Counter(line.status for line in lines)
+    text = f"Targets met: {counts['met']}, missed: {counts['missed']}"
+    for status in ("failed", "not installed"):
+        if counts[status]:
+            text += f"; lines {status}: {counts[status]}"
+    return text + "."
+
+
+def _cells(lines: Sequence[Line]) -> list[list[str]]:
+    """One row of text for each line; a name and a time of ours that repeat are left out."""
+    rows = []
+    before: Line | None = None
+    for line in lines:
+        is_new = before is None or (before.section, before.what, before.ours) != (
+            line.section,
+            line.what,
+            line.ours,
+        )
+        rows.append(
+            [
+                line.what if is_new else "",
+                duration(line.ours) if is_new else "",
+                line.peer,
+                duration(line.theirs),
+                amount(line.value, line.unit),
+                ""
+                if line.target is None
+                else ("≤ " if line.at_most else "≥ ") + _bound(line.target, line.unit),
+                _verdict(line),
+            ]
+        )
+        before = line
+    return rows
+
+
+def _verdict(line: Line) -> str:
+    status = "" if line.status == "measured" else line.status
+    return ": ".join(filter(None, [status, line.note]))
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{_rounded(seconds / size)} {unit}"
+    return f"{_rounded(seconds / 1e-6)} µs"
+
+
+def amount(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    return f"{_rounded(value)}{'' if unit == '×' else ' '}{unit}"
+
+
+def _bound(value: float, unit: str) -> str:
+    return f"{value:g}{'' if unit == '×' else ' '}{unit}"
+
+
+def _rounded(number: float) -> str:
+    digits = 2 if abs(number) < 10 else 1 if abs(number) < 100 else 0
+    return f"{number:,.{digits}f}"

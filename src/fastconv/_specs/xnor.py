@@ -1,0 +1,143 @@
+"""What calls of the XNOR operations ask for."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv._checks import INT32_MAX, check_groups, check_out, sign
+from fastconv._epilogue import Outcome
+from fastconv._geometry import ImageLayout, Window, image_layout, window
+
+Shape = tuple[int, ...]
+
+
+class BinaryConv(NamedTuple):
+    """A binary convolution: its plan takes x, PackedFilters, an Epilogue and ``out``.
+
+    ``channels`` are those of a group. ``dtype`` is that of x, None for words of signs, and ``source`` its
+    layout. Numbers are of ``shape`` in the layout ``target``, signs of ``logical`` shape.
+    """
+
+    noun = "xnor"
+    images: int
+    channels: int
+    filters: int
+    groups: int
+    pad_value: int
+    geometry: Window
+    source: ImageLayout
+    target: ImageLayout
+    shape: Shape
+    logical: Shape
+    dtype: np.dtype[Any] | None
+    outcome: Outcome
+
+
+class BinaryMatmul(NamedTuple):
+    """Matrix products of signs: its plan takes a, b (real, or words) and ``out``.
+
+    ``a`` and ``b`` are shapes of signs, b's with the summed axis last if it is ``packed``.
+    """
+
+    noun = "xnor"
+    a: Shape
+    b: Shape
+    a_dtype: np.dtype[Any] | None
+    b_dtype: np.dtype[Any] | None
+    batch: Shape
+    shape: Shape
+
+
+class BinaryLinear(NamedTuple):
+    """A binary linear layer: its plan takes x (real, or words), PackedFilters, an Epilogue and ``out``."""
+
+    noun = "xnor"
+    x: Shape
+    dtype: np.dtype[Any] | None
+    filters: int
+    outcome: Outcome
+
+
+class PackFilters(NamedTuple):
+    """Filters packed once: its plan takes the weight and gives words and alpha."""
+
+    noun = "xnor"
+    shape: Shape
+    dtype: np.dtype[Any]
+    zero: int
+
+
+class WindowMeans(NamedTuple):
+    """XNOR-Net's K: its plan takes x."""
+
+    noun = "xnor"
+    source: ImageLayout
+    x: Shape
+    dtype: np.dtype[Any]
+    groups: int
+    geometry: Window
+    shape: Shape
+
+
+class MaxPool(NamedTuple):
+    """Max-pooling of signs: its plan takes words and gives words of ``shape``."""
+
+    noun = "xnor"
+    x: Shape
+    geometry: Window
+    shape: Shape
+
+
+class FoldBatchnorm(NamedTuple):
+    """A batch normalization as a comparison: its plan takes the parameters by name and gives tau and flip."""
+
+    noun = "xnor"
+    n: int
+
+
+class BinarizeResidual(NamedTuple):
+    """Several sign tensors for one: its plan takes x and gives scales and words."""
+
+    noun = "xnor"
+    shape: Shape
+    dtype: np.dtype[Any]
+    terms: int
+    axis: int | None
+
+
+def check_terms(operation: str, terms: int) -> None:
+    if terms > INT32_MAX:
+        raise ValueError(f"{operation}: a dot product may have at most {INT32_MAX} terms, got {terms}")
+
+
+def binary_conv(
+    operation: str, image: Shape, packed: bool, weight: Shape, data_format: object, options: tuple[Any, ...]
+) -> BinaryConv:
+    """Check shapes and options: stride, padding, dilation, groups, pad_value. Of the rest, ``dtype`` and
+    ``outcome`` are to be filled in."""
+    stride, padding, dilation, groups, pad_value = options
+    given = image_layout(operation, image, data_format, (3 if packed else 2, 4))
+    source = ImageLayout(given.rank, packed or given.channels_last)
+    n, c, h, w = source.sizes(image)
+    if source.rank == 2 and len(weight) == 2:
+        weight = (1, 1, *weight)
+    if len(weight) != 4:
+        raise ValueError(f"{operation}: weight must have shape (O, C / groups, kh, kw), got {weight}")
+    filters, channels, *kernel = weight
+    if source.rank == 2 and filters != 1:
+        raise ValueError(f"{operation}: one image (H, W) takes one filter, got {filters}; use (1, H, W)")
+    parts = check_groups(operation, groups, c, weight)
+    outside = sign(operation, "pad_value", pad_value, (0, 1, -1))
+    geometry = window(operation, (h, w), tuple(kernel), stride, padding, dilation)
+    check_terms(operation, channels * geometry.taps)
+    shape = given.shape(n, filters, *geometry.output)
+    check_out(operation, None, shape, np.float64)
+    logical = ImageLayout(max(source.rank, 3), True).shape(n, filters, *geometry.output)
+    return BinaryConv(
+        n, channels, filters, parts, outside, geometry, source, given, shape, logical, None, NO_OUTCOME
+    )
+
+
+NO_OUTCOME = Outcome(np.dtype(np.int32), (), True, False)
