@@ -18,7 +18,7 @@ INT32_MAX = 2**31 - 1
 
 def as_array(operation: str, name: str, value: Any) -> Any:
     """``value``, nested sequences or an array, as a NumPy array; a CuPy array as it is."""
-    if is_cupy_array(value):
+    if type(value) is np.ndarray or is_cupy_array(value):
         return value
     try:
         return np.asarray(value)
@@ -26,6 +26,16 @@ def as_array(operation: str, name: str, value: Any) -> Any:
         raise ValueError(
             f"{operation}: {name} must be an array or evenly nested numbers, got {reprlib.repr(value)}"
         ) from None
+
+
+def real_array(operation: str, name: str, value: Any) -> Any:
+    """:func:`as_array` of bool, integers or float16/32/64."""
+    array = value if type(value) is np.ndarray else as_array(operation, name, value)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(
+            f"{operation}: {name} must be bool, integer or float16/32/64 (real), got dtype {array.dtype}"
+        )
+    return array
 
 
 def as_dtype(operation: str, value: Any) -> np.dtype[Any]:
@@ -121,14 +131,6 @@ def check_out(operation: str, out: Any, shape: tuple[int, ...], dtype: Any) -> N
         raise ValueError(f"{operation}: out must have shape {shape}, got {out.shape}")
     if not getattr(getattr(out, "flags", None), "writeable", True):
         raise ValueError(f"{operation}: out must be writable, got a read-only array")
-
-
-def check_real(operation: str, name: str, array: Any) -> None:
-    """Refuse everything but bool, integers and float16/32/64."""
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise TypeError(
-            f"{operation}: {name} must be bool, integer or float16/32/64 (real), got dtype {array.dtype}"
-        )
 
 
 def float_result(dtype: np.dtype[Any]) -> np.dtype[Any]:

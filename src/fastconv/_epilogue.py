@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv._checks import as_array, check_out, check_real, choice, float_result
+from fastconv._checks import as_array, check_out, choice, float_result, real_array
 from fastconv._shared.thresholds import on_integers
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
@@ -87,10 +87,30 @@ class Asked(NamedTuple):
     activation: Any = None
     signs: Any = None
 
-    def nothing(self) -> bool:
-        """Whether the integers are wanted as they are."""
-        plain = self.scale is None and self.bias is None and self.threshold is None
-        return plain and self.residual is None and self.activation is None and self.signs is None
+    @property
+    def arrays(self) -> list[Any]:
+        """Everything that may be an array."""
+        if self is NOTHING:
+            return []
+        activation = [part for part in _listed(self.activation) if isinstance(part, tuple)]
+        parts = [self.scale, self.bias, getattr(self.threshold, "tau", None), self.residual]
+        return [*parts, *_listed(self.signs), *(number for part in activation for number in part[1:])]
+
+
+NOTHING = Asked()
+
+
+def asked_for(*given: Any) -> Asked:
+    """The arguments in their order; NOTHING if all are None."""
+    for value in given:
+        if value is not None:
+            return Asked(*given)
+    return NOTHING
+
+
+def _listed(value: Any) -> list[Any]:
+    """The parts of a list or a pair, or else the value alone."""
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 INTEGERS = np.dtype(np.int32)
@@ -102,7 +122,7 @@ COMPARED = Outcome(INTEGERS, (), False, True)
 
 def epilogue_of(operation: str, x: Any, weight: Any, shape: Shape, asked: Asked) -> Epilogue:
     """Check what is asked of the products of ``x`` with ``weight``, whose numbers are to be of ``shape``."""
-    if asked.nothing():
+    if asked is NOTHING:
         return PLAIN
     filters = weight.shape[0]
     if asked.threshold is not None:
@@ -148,7 +168,7 @@ def _threshold(operation: str, filters: int, asked: Asked) -> Epilogue:
         raise ValueError(
             f"{operation}: threshold excludes scale and bias; fold them into it with fold_batchnorm"
         )
-    if not asked._replace(threshold=None).nothing():
+    if any(part is not None for part in (asked.residual, asked.activation, asked.signs)):
         raise ValueError(
             f"{operation}: threshold excludes residual, activation and signs; signs=(tau, flip) compares "
             "the numbers after them"
@@ -218,8 +238,7 @@ class _Checks:
 
     def real(self, name: str, value: Any, *, number: bool = True) -> Array:
         """``value`` as an array (O,), or () if a ``number`` will do."""
-        array = as_array(self.operation, name, value)
-        check_real(self.operation, name, array)
+        array = real_array(self.operation, name, value)
         if array.shape != (self.filters,) and not (number and array.ndim == 0):
             accepted = (
                 f"a number or have shape ({self.filters},)" if number else f"have shape ({self.filters},)"
@@ -234,8 +253,7 @@ class _Checks:
             return array.astype(self.dtype)
 
     def residual(self, value: Any, shape: Shape) -> Array:
-        array = as_array(self.operation, "residual", value)
-        check_real(self.operation, "residual", array)
+        array = real_array(self.operation, "residual", value)
         if array.shape != shape:
             raise ValueError(
                 f"{self.operation}: residual must have the result's shape {shape}, got {array.shape}"

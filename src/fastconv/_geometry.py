@@ -1,4 +1,4 @@
-"""What shapes and options say before a pixel is looked at: layouts, windows and filters."""
+"""What shapes and options say before a pixel is looked at: layouts and windows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Window:
     """A kernel sliding over a padded image: all that is known before looking at a pixel.
 
     Every pair is (rows, columns); ``padding`` is ((top, bottom), (left, right)). Two windows are the
-    same only if they are one object: fast to look up, and :func:`window` remembers the latest.
+    same only if they are one object: fast to look up, and :func:`window` gives the same one again.
     """
 
     size: Pair
@@ -121,9 +121,10 @@ def _window(
     # Steps beyond the image, which nobody takes, need not fit the kernels' integers.
     strides = min(strides[0], padded[0]), min(strides[1], padded[1])
     dilations = min(dilations[0], padded[0]), min(dilations[1], padded[1])
-    return Window(size, kernel_size, strides, dilations, pads, (rows, columns))
+    return _remembered(size, kernel_size, strides, dilations, pads, (rows, columns))
 
 
+_remembered = lru_cache(256)(Window)
 _remembered_window = lru_cache(256)(_window)
 
 
@@ -156,36 +157,3 @@ def _padding(operation: str, padding: object, size: Pair, extents: Pair, strides
         return vertical, horizontal
     rows, columns = pair(operation, "padding", padding, 0, PADDINGS)
     return (rows, rows), (columns, columns)
-
-
-class Filter(NamedTuple):
-    """What one call of correlate2d or convolve2d asks for.
-
-    Output pixel (i, j) and tap (a, b) meet at image pixel (i + a - before[0], j + b - before[1]),
-    whatever lies outside being ``boundary``'s business.
-    """
-
-    operation: str
-    batch: tuple[int, ...]
-    size: Pair
-    before: Pair
-    boundary: str
-    fillvalue: Any
-    method: str
-    dtype: Any
-    mirrored: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (*self.batch, *self.size)
-
-
-def filter_extent(mode: str, image: Pair, kernel: Pair, centre: Pair) -> tuple[Pair, Pair]:
-    """Output size and ``before`` of :class:`Filter`; in "same" mode the output starts at ``centre``
-    of the full one."""
-    (h, w), (kh, kw) = image, kernel
-    if mode == "valid":
-        return (h - kh + 1, w - kw + 1), (0, 0)
-    if mode == "same":
-        return image, (kh - 1 - centre[0], kw - 1 - centre[1])
-    return (max(h + kh - 1, 0), max(w + kw - 1, 0)), (kh - 1, kw - 1)

@@ -11,11 +11,11 @@ from fastconv._checks import (
     as_array,
     broadcast_shapes,
     check_out,
-    check_real,
     choice,
     flag,
     integer,
     normalize_axis,
+    real_array,
     sign,
 )
 from fastconv._specs.bits import (
@@ -258,16 +258,14 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     (8, 32, 32, 3)
     """
     backend = backend_of("pack_signs", x, threshold)
-    x = as_array("pack_signs", "x", x)
-    check_real("pack_signs", "x", x)
+    x = real_array("pack_signs", "x", x)
     if x.ndim == 0:
         raise ValueError("pack_signs: x must have at least 1 dimension, got a scalar")
     axis = normalize_axis("pack_signs", axis, x.ndim)
     zero = sign("pack_signs", "zero", zero, (1, -1))
     thresholds: tuple[int, ...] = ()
     if not (type(threshold) is int and threshold == 0):
-        bounds = as_array("pack_signs", "threshold", threshold)
-        check_real("pack_signs", "threshold", bounds)
+        bounds = real_array("pack_signs", "threshold", threshold)
         if isinstance(bounds, np.ndarray) and np.isnan(bounds).any():
             raise ValueError("pack_signs: threshold must not be NaN")
         if not _fits(bounds.shape, x.shape):

@@ -24,7 +24,7 @@ TELLING_FEATURES = (
 )
 
 PACKAGES = (
-    "fastconv", "numpy", "numba", "llvmlite", "scipy", "tbb", "cupy", "torch", "safetensors", "dask",
+    "fastconv", "numpy", "numba", "llvmlite", "scipy", "cupy", "torch", "safetensors", "dask",
     "array-api-compat",
 )  # fmt: skip
 
@@ -154,12 +154,12 @@ def _cpu() -> dict[str, Any]:
 
 
 def _threads() -> dict[str, Any]:
-    from fastconv.cpu import _threads as policy
+    from fastconv.cpu import threads
 
     return {
         "cores": os.cpu_count(),
-        "used": policy.threads(),
-        "threading layer": policy.threading_layer(),
+        "used": threads.threads(),
+        "whose": threads.whose(),
         "cache of compiled kernels": _cache_directory(),
     }
 
@@ -204,5 +204,5 @@ def _namespaces() -> dict[str, dict[str, Any]]:
 def _support(backend: Backend) -> dict[str, Any]:
     if not backend.supported:
         return {"supported": False, "why": f"{backend.support}; convert with {backend.conversion}"}
-    reason = _unusable(str(backend.package or backend.adapter), backend.namespace.partition(".")[0])
+    reason = _unusable(str(backend.package or backend.lender), backend.namespace.partition(".")[0])
     return {"supported": not reason, "why": reason or backend.support.removeprefix("supported").lstrip(", ")}

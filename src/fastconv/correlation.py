@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from fastconv._backends import Array, adapted, backend_of
+from fastconv._backends import BACKENDS, Array, adapted, backend_of
 from fastconv._checks import Pair, as_array, as_dtype, broadcast_shapes, check_groups, check_out, choice
-from fastconv._geometry import Filter, filter_extent, image_layout, window
+from fastconv._geometry import image_layout, window
+from fastconv._remember import remembered
+from fastconv._specs.correlation import Filter, Layer, filter_extent
+
+Kind = tuple[tuple[int, ...], np.dtype[Any]]  # of an array: shape and dtype
 
 BOUNDARIES = {
     "fill": "fill",
@@ -87,7 +90,7 @@ def correlate2d(
            [2., 1.],
            [0., 2.]])
     """
-    return _filter("correlate2d", in1, in2, mode, boundary, fillvalue, method, dtype, out)
+    return _filter("correlate2d", in1, in2, (mode, boundary, fillvalue, method), dtype, out)
 
 
 @adapted
@@ -135,7 +138,7 @@ def convolve2d(
            [1., 2.],
            [0., 1.]])
     """
-    return _filter("convolve2d", in1, in2, mode, boundary, fillvalue, method, dtype, out)
+    return _filter("convolve2d", in1, in2, (mode, boundary, fillvalue, method), dtype, out)
 
 
 @adapted
@@ -195,63 +198,85 @@ def conv2d(
     """
     backend = backend_of("conv2d", x, weight, bias, out)
     x, weight = as_array("conv2d", "x", x), as_array("conv2d", "weight", weight)
-    arrays = {"x": x, "weight": weight}
     if bias is not None:
-        arrays["bias"] = bias = as_array("conv2d", "bias", bias)
-    layout = image_layout("conv2d", x.shape, data_format, (3, 4))
-    if weight.ndim != 4:
-        raise ValueError(f"conv2d: weight must have shape (O, C / groups, kh, kw), got {weight.shape}")
-    n, c, h, w = layout.sizes(x.shape)
-    groups = check_groups("conv2d", groups, c, weight.shape)
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"conv2d: bias must have shape ({weight.shape[0]},), got {bias.shape}")
-    dtypes = tuple(array.dtype for array in arrays.values())
-    dtype = _result_dtype("conv2d", tuple(arrays), dtypes, "convert the inputs")
-    geometry = window("conv2d", (h, w), weight.shape[2:], stride, padding, dilation)
-    shape = layout.shape(n, weight.shape[0], *geometry.output)
-    check_out("conv2d", out, shape, dtype)
-    return backend.module("correlation").conv2d(x, weight, bias, geometry, groups, layout, shape, dtype, out)
+        bias = as_array("conv2d", "bias", bias)
+    arrays = (x, weight) if bias is None else (x, weight, bias)
+    kinds = [(array.shape, array.dtype) for array in arrays]
+    options = (data_format, groups, stride, padding, dilation)
+    spec, plan = _plan_layer(options, backend.namespace, *kinds)
+    if out is not None:
+        check_out("conv2d", out, spec.shape, spec.dtype)
+    return plan(x, weight, bias, out)
+
+
+@remembered
+def _plan_layer(
+    options: tuple[Any, ...], namespace: str, x: Kind, weight: Kind, bias: Kind | None = None
+) -> tuple[Layer, Any]:
+    """Spec and plan of conv2d for arrays of these shapes and dtypes."""
+    data_format, groups, *sliding = options
+    layout = image_layout("conv2d", x[0], data_format, (3, 4))
+    if len(weight[0]) != 4:
+        raise ValueError(f"conv2d: weight must have shape (O, C / groups, kh, kw), got {weight[0]}")
+    n, c, h, w = layout.sizes(x[0])
+    groups = check_groups("conv2d", groups, c, weight[0])
+    if bias is not None and bias[0] != weight[0][:1]:
+        raise ValueError(f"conv2d: bias must have shape ({weight[0][0]},), got {bias[0]}")
+    arrays = {"x": x[1], "weight": weight[1]} | ({} if bias is None else {"bias": bias[1]})
+    dtype = _result_dtype("conv2d", arrays, "convert the inputs")
+    geometry = window("conv2d", (h, w), weight[0][2:], *sliding)
+    shape = layout.shape(n, weight[0][0], *geometry.output)
+    check_out("conv2d", None, shape, dtype)
+    spec = Layer(*x, *weight, bias is not None, layout, geometry, groups, shape, dtype)
+    return spec, BACKENDS[namespace].plan(spec)
 
 
 def _filter(
-    operation: str,
-    in1: Any,
-    in2: Any,
-    mode: str,
-    boundary: str,
-    fillvalue: Any,
-    method: str,
-    dtype: Any,
-    out: Array | None,
+    operation: str, in1: Any, in2: Any, options: tuple[Any, ...], dtype: Any, out: Array | None
 ) -> Array:
+    """``options`` are mode, boundary, fill value and method."""
     backend = backend_of(operation, in1, in2, out)
     image, kernel = as_array(operation, "in1", in1), as_array(operation, "in2", in2)
-    if image.ndim < 2 or kernel.ndim < 2:
+    spec, plan, swapped = _plan_filter(
+        options, operation, backend.namespace, (image.shape, image.dtype), (kernel.shape, kernel.dtype), dtype
+    )
+    if out is not None:
+        check_out(operation, out, spec.shape, spec.dtype)
+    return plan(kernel, image, out) if swapped else plan(image, kernel, out)
+
+
+@remembered
+def _plan_filter(
+    options: tuple[Any, ...], operation: str, namespace: str, image: Kind, kernel: Kind, dtype: Any
+) -> tuple[Filter, Any, bool]:
+    """Spec and plan of a filter for arrays of these shapes and dtypes, and whether they change places."""
+    mode, boundary, fillvalue, method = options
+    if len(image[0]) < 2 or len(kernel[0]) < 2:
         raise ValueError(
-            f"{operation}: in1 and in2 must have shape (..., H, W), got {image.shape} and {kernel.shape}"
+            f"{operation}: in1 and in2 must have shape (..., H, W), got {image[0]} and {kernel[0]}"
         )
     choice(operation, "mode", mode, ("full", "valid", "same"))
     choice(operation, "boundary", boundary, tuple(BOUNDARIES))
     choice(operation, "method", method, ("auto", "direct", "separable", "fft"))
-    batch, size, before, swapped = _extent(operation, mode, image.shape, kernel.shape)
+    batch, size, before, swapped = _extent(operation, mode, image[0], kernel[0])
     result = _result_dtype(
-        operation, ("in1", "in2"), (image.dtype, kernel.dtype), "pass dtype= or convert the inputs",
+        operation, {"in1": image[1], "in2": kernel[1]}, "pass dtype= or convert the inputs",
         dtype if dtype is None else as_dtype(operation, dtype),
     )  # fmt: skip
     if swapped:
         image, kernel = kernel, image
-    check_out(operation, out, (*batch, *size), result)
+    check_out(operation, None, (*batch, *size), result)
     name = BOUNDARIES[boundary]
-    if name != "fill" and 0 in image.shape[-2:] and 0 not in size:
+    if name != "fill" and 0 in image[0][-2:] and 0 not in size:
         raise ValueError(f"{operation}: boundary {boundary!r} has nothing to repeat in an empty image")
     fill = _fillvalue(operation, fillvalue, result) if name == "fill" else result.type(0)
     mirrored = swapped and operation == "correlate2d"  # SciPy's order of the result
-    plan = Filter(operation, batch, size, before, name, fill, method, result, mirrored)
-    function = getattr(backend.module("correlation"), operation)
-    return function(image, kernel, plan, out)
+    spec = Filter(
+        operation, *image, *kernel, result, batch, size, before, name, fill.tobytes(), method, mirrored
+    )
+    return spec, BACKENDS[namespace].plan(spec), swapped
 
 
-@lru_cache(maxsize=256)
 def _extent(
     operation: str, mode: str, image: tuple[int, ...], kernel: tuple[int, ...]
 ) -> tuple[tuple[int, ...], Pair, Pair, bool]:
@@ -277,20 +302,15 @@ def _swapped(operation: str, image: Pair, kernel: Pair) -> bool:
     )
 
 
-@lru_cache(maxsize=256)
 def _result_dtype(
-    operation: str,
-    names: tuple[str, ...],
-    dtypes: tuple[np.dtype[Any], ...],
-    cure: str,
-    result: np.dtype[Any] | None = None,
+    operation: str, arrays: dict[str, np.dtype[Any]], cure: str, result: np.dtype[Any] | None = None
 ) -> np.dtype[Any]:
-    for name, given in zip(names, dtypes, strict=True):
+    for name, given in arrays.items():
         if given.kind not in "biufc" or given.char in "gG":
             raise TypeError(
                 f"{operation}: {name} must be integers, float16/32/64 or complex64/128, got dtype {given}"
             )
-    common = np.result_type(*(given.newbyteorder("=") for given in dtypes))
+    common = np.result_type(*(given.newbyteorder("=") for given in arrays.values()))
     result = common if result is None else result
     if not np.can_cast(common, result, "same_kind"):
         raise TypeError(f"{operation}: inputs of dtype {common} do not cast to dtype {result}")

@@ -100,7 +100,7 @@ class PackedSigns(Packed):
         if dtype.kind not in "ifc":
             raise TypeError(f"PackedSigns.unpack: dtype must hold -1 and 1, got {dtype}")
         spec = UnpackBits(memory_of(self.words), self.words.ndim - 1, self.length)
-        ones = backend_of("PackedSigns.unpack", self.words).plan(spec)(self.words, None)
+        ones = backend_of("PackedSigns.unpack", self.words).plan(spec)(self.words)
         return (ones.view(np.int8) * np.int8(2) - np.int8(1)).astype(dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:

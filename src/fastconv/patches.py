@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastconv._backends import Array, adapted, backend_of
+import numpy as np
+
+from fastconv._backends import BACKENDS, Array, adapted, backend_of
 from fastconv._checks import Pair, as_array, check_out, pair
 from fastconv._geometry import window
+from fastconv._remember import remembered
+from fastconv._specs.patches import Col2im, Im2col
 
 
 @adapted
@@ -58,15 +62,10 @@ def im2col(
     """
     backend = backend_of("im2col", x, out)
     x = as_array("im2col", "x", x)
-    if x.dtype.kind not in "biufcmM" or x.dtype.itemsize > 16:
-        raise TypeError(f"im2col: x must be bool, integer, float, complex or a date, got dtype {x.dtype}")
-    if x.ndim < 2:
-        raise ValueError(f"im2col: x must have shape (..., C, H, W) or (H, W), got {x.shape}")
-    geometry = window("im2col", x.shape[-2:], kernel_size, stride, padding, dilation)
-    channels = x.shape[-3] if x.ndim > 2 else 1
-    shape = (*x.shape[:-3], channels * geometry.taps, geometry.positions)
-    check_out("im2col", out, shape, x.dtype.newbyteorder("="))
-    return backend.module("patches").im2col(x, geometry, shape, out)
+    spec, plan = _plan_im2col((kernel_size, stride, padding, dilation), x.shape, x.dtype, backend.namespace)
+    if out is not None:
+        check_out("im2col", out, spec.shape, spec.dtype.newbyteorder("="))
+    return plan(x, out)
 
 
 @adapted
@@ -119,15 +118,44 @@ def col2im(
     """
     backend = backend_of("col2im", cols, out)
     cols = as_array("col2im", "cols", cols)
-    if cols.dtype.kind not in "biufc" or cols.dtype.char in "gG":
-        raise TypeError(f"col2im: cols must be bool, integer, float or complex, got dtype {cols.dtype}")
+    options = (output_size, kernel_size, stride, padding, dilation)
+    spec, plan = _plan_col2im(options, cols.shape, cols.dtype, backend.namespace)
+    if out is not None:
+        check_out("col2im", out, spec.shape, spec.dtype.newbyteorder("="))
+    return plan(cols, out)
+
+
+@remembered
+def _plan_im2col(
+    options: tuple[Any, ...], x: tuple[int, ...], dtype: np.dtype[Any], namespace: str
+) -> tuple[Im2col, Any]:
+    """Spec and plan of im2col for arrays of shape ``x``."""
+    if dtype.kind not in "biufcmM" or dtype.itemsize > 16:
+        raise TypeError(f"im2col: x must be bool, integer, float, complex or a date, got dtype {dtype}")
+    if len(x) < 2:
+        raise ValueError(f"im2col: x must have shape (..., C, H, W) or (H, W), got {x}")
+    geometry = window("im2col", x[-2:], *options)  # type: ignore[arg-type]
+    channels = x[-3] if len(x) > 2 else 1
+    spec = Im2col(x, dtype, geometry, (*x[:-3], channels * geometry.taps, geometry.positions))
+    check_out("im2col", None, spec.shape, dtype)
+    return spec, BACKENDS[namespace].plan(spec)
+
+
+@remembered
+def _plan_col2im(
+    options: tuple[Any, ...], cols: tuple[int, ...], dtype: np.dtype[Any], namespace: str
+) -> tuple[Col2im, Any]:
+    """Spec and plan of col2im for arrays of shape ``cols``."""
+    if dtype.kind not in "biufc" or dtype.char in "gG":
+        raise TypeError(f"col2im: cols must be bool, integer, float or complex, got dtype {dtype}")
+    output_size, *sliding = options
     size = pair("col2im", "output_size", output_size, 0)
-    geometry = window("col2im", size, kernel_size, stride, padding, dilation)
-    if cols.ndim < 2 or cols.shape[-2] % geometry.taps or cols.shape[-1] != geometry.positions:
+    geometry = window("col2im", size, *sliding)
+    if len(cols) < 2 or cols[-2] % geometry.taps or cols[-1] != geometry.positions:
         raise ValueError(
             f"col2im: cols must have shape (..., C * {geometry.taps}, {geometry.positions}) "
-            f"for output_size {size} and kernel_size {geometry.kernel}, got {cols.shape}"
+            f"for output_size {size} and kernel_size {geometry.kernel}, got {cols}"
         )
-    shape = (*cols.shape[:-2], cols.shape[-2] // geometry.taps, *size)
-    check_out("col2im", out, shape, cols.dtype.newbyteorder("="))
-    return backend.module("patches").col2im(cols, geometry, shape, out)
+    spec = Col2im(cols, dtype, geometry, (*cols[:-2], cols[-2] // geometry.taps, *size))
+    check_out("col2im", None, spec.shape, dtype)
+    return spec, BACKENDS[namespace].plan(spec)

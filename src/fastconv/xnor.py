@@ -11,16 +11,15 @@ import numpy as np
 from fastconv._backends import Array, Backend, adapted, backend_of
 from fastconv._checks import (
     Pair,
-    as_array,
     broadcast_shapes,
     check_out,
-    check_real,
     float_result,
     integer,
     normalize_axis,
+    real_array,
     sign,
 )
-from fastconv._epilogue import Asked, Outcome, check_result, epilogue_of
+from fastconv._epilogue import NOTHING, PLAIN, Outcome, asked_for, check_result, epilogue_of
 from fastconv._geometry import image_layout, window
 from fastconv._specs.xnor import (
     BinarizeResidual,
@@ -149,8 +148,8 @@ def xnor_linear(
     array([0., 2.])
     """
     operation = "xnor_linear"
-    asked = Asked(scale, bias, threshold, residual, activation, signs)
-    backend = backend_of(operation, *_words_of(x, weight), *_given(asked), out)
+    asked = asked_for(scale, bias, threshold, residual, activation, signs)
+    backend = backend_of(operation, *_words_of(x, weight), *asked.arrays, out)
     x = _signs(operation, "x", x)
     if isinstance(weight, PackedFilters):
         if weight.shape[2:] != (1, 1):
@@ -205,8 +204,7 @@ def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     """
     operation = "pack_filters"
     backend = backend_of(operation, weight)
-    weight = as_array(operation, "weight", weight)
-    check_real(operation, "weight", weight)
+    weight = real_array(operation, "weight", weight)
     if weight.ndim != 4:
         raise ValueError(f"{operation}: weight must have shape (O, C / groups, kh, kw), got {weight.shape}")
     zero = sign(operation, "zero", zero, (1, -1))
@@ -295,24 +293,26 @@ def xnor_conv2d(
              [ -8, -12,  -8]]]], dtype=int32)
     """
     operation = "xnor_conv2d"
-    asked = Asked(scale, bias, threshold, residual, activation, signs)
-    backend = backend_of(operation, *_words_of(x, weight), *_given(asked), out)
-    x = _signs(operation, "x", x)
+    asked = asked_for(scale, bias, threshold, residual, activation, signs)
+    packed, made = isinstance(x, PackedSigns), isinstance(weight, PackedFilters)
+    words, packed_weight = x.words if packed else x, weight.words if made else weight
+    backend = backend_of(operation, words, packed_weight, *asked.arrays, out)
+    if not packed:
+        words = x = _signs(operation, "x", x)
+    if not made:
+        weight = _signs(operation, "weight", weight)
     if isinstance(weight, PackedSigns):
         raise TypeError(f"{operation}: weight must be a real array or PackedFilters, got PackedSigns")
-    if not isinstance(weight, PackedFilters):
-        weight = as_array(operation, "weight", weight)
-        check_real(operation, "weight", weight)
     options = stride, padding, dilation, groups, pad_value
-    spec = _conv(operation, x.shape, isinstance(x, PackedSigns), weight.shape, data_format, options)
-    if not isinstance(weight, PackedFilters):
+    spec = _conv(operation, x.shape, packed, weight.shape, data_format, options)
+    if not made:
         weight = _packed(backend, weight.reshape(spec.filters, spec.channels, *spec.geometry.kernel))
-    epilogue = epilogue_of(operation, x, weight, spec.shape, asked)
+    epilogue = PLAIN if asked is NOTHING else epilogue_of(operation, x, weight, spec.shape, asked)
     if out is not None:
         check_result(operation, out, spec.shape, spec.logical, epilogue.outcome)
-    spec = _completed(spec, _dtype(x), epilogue.outcome)
-    found = backend.plan(spec)(_words(x), weight, epilogue, out)
-    return _given_out(found, epilogue.outcome, spec.filters)
+    spec = _completed(spec, None if packed else x.dtype, epilogue.outcome)
+    found = backend.plan(spec)(words, weight, epilogue, out)
+    return _given_out(found, epilogue.outcome, spec.filters) if epilogue.outcome.signs else found
 
 
 @adapted
@@ -358,8 +358,7 @@ def activation_scale(
     """
     operation = "activation_scale"
     backend = backend_of(operation, x)
-    x = as_array(operation, "x", x)
-    check_real(operation, "x", x)
+    x = real_array(operation, "x", x)
     layout = image_layout(operation, x.shape, data_format, (2, 4))
     n, c, h, w = layout.sizes(x.shape)
     groups = integer(operation, "groups", groups, 1)
@@ -528,8 +527,7 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
     """
     operation = "binarize_residual"
     backend = backend_of(operation, x)
-    x = as_array(operation, "x", x)
-    check_real(operation, "x", x)
+    x = real_array(operation, "x", x)
     if x.ndim == 0:
         raise ValueError(f"{operation}: x must have at least 1 dimension, got a scalar")
     bits = integer(operation, "bits", bits, 1)
@@ -577,20 +575,6 @@ def _words_of(*operands: Any) -> list[Any]:
     return [o.words if isinstance(o, (PackedSigns, PackedFilters)) else o for o in operands]
 
 
-def _given(asked: Asked) -> tuple[Any, ...]:
-    """The arrays among what is asked."""
-    if asked.nothing():
-        return ()
-    activation = [part for part in _listed(asked.activation) if isinstance(part, tuple)]
-    parts = [*asked[:2], getattr(asked.threshold, "tau", None), asked.residual, *_listed(asked.signs)]
-    return (*parts, *(number for part in activation for number in part[1:]))
-
-
-def _listed(value: Any) -> list[Any]:
-    """Those of a list, or of the pair ``signs``; else the value alone."""
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
 def _words(x: Any) -> Any:
     return x.words if isinstance(x, PackedSigns) else x
 
@@ -605,15 +589,12 @@ def _signs(operation: str, name: str, value: Any) -> Any:
         return value
     if isinstance(value, PackedFilters):
         raise TypeError(f"{operation}: {name} must be a real array or PackedSigns, got PackedFilters")
-    array = as_array(operation, name, value)
-    check_real(operation, name, array)
-    return array
+    return real_array(operation, name, value)
 
 
 def _parameter(operation: str, name: str, value: Any) -> Array:
     """A parameter of batch normalization, in float32."""
-    given = as_array(operation, name, value)
-    check_real(operation, name, given)
+    given = real_array(operation, name, value)
     ranks = {"eps": (0,), "alpha": (0, 1), "bias": (0, 1)}.get(name, (1,))
     if given.ndim not in ranks:
         accepted = " or ".join(("a scalar", "of shape (O,)")[rank] for rank in ranks)

@@ -33,8 +33,8 @@ def test_compute_capability_decides_the_product(cupy, monkeypatch, capability):
 
 
 def test_problem_has_the_fields_of_its_structure():
-    from fastconv.cuda.compile import source
     from fastconv.cuda._problem import Problem
+    from fastconv.cuda.compile import source
 
     declared = re.search(r"struct Problem \{(.*?)\n\}", source("binary_problem.cuh"), re.S)[1]
     fields = re.sub(r"//.*|\bi64\b", "", declared)

@@ -19,6 +19,7 @@ from fastconv import (
     reference,
     unpackbits64,
 )
+from fastconv._specs.bits import Compare, memory_of
 from strategies import FLOATS, INTEGERS, REAL, arrays, assert_same, seeds, shapes, values
 
 WHOLE = ("?", *INTEGERS)
@@ -224,6 +225,32 @@ def test_signs_of_integers_at_thresholds_of_every_kind(backend, dtype, zero):
         actual = pack_signs(backend.asarray(x), zero=zero, threshold=given_threshold)
         expected = reference.pack_signs(x, zero=zero, threshold=threshold)
         assert_same(backend.asnumpy(actual.words), expected.words)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+def test_one_threshold_in_an_array_is_one_for_all(backend, dtype):
+    x = values(0, (70, 70), dtype)
+    for shape in ((1,), (1, 1), ()):
+        threshold = np.full(shape, 1.5, np.float32)
+        actual = pack_signs(backend.asarray(x), threshold=backend.asarray(threshold))
+        expected = reference.pack_signs(x, threshold=threshold)
+        assert_same(backend.asnumpy(actual.words), expected.words)
+
+
+@views
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i4"])
+@pytest.mark.parametrize("backend", ["numpy", "cupy"], indirect=True)
+def test_comparisons_with_a_number_for_each_channel(backend, view, dtype):
+    x = view(values(0, LARGE[backend.namespace], dtype, special=True))
+    given_x = backend.asarray(x)
+    for axis in (0, 1):
+        numbers = np.nan_to_num(x.take(3, axis=1 - axis), posinf=np.inf, neginf=-np.inf)
+        tau, flip = numbers.astype(np.float32), np.arange(len(numbers)) % 3 == 0
+        plan = fastconv._backends.backend_of("compare", given_x).plan(Compare(memory_of(given_x), axis))
+        words = plan(given_x, backend.asarray(tau), backend.asarray(flip))
+        by_row = np.moveaxis(x, axis, -1)
+        expected = reference.packbits64(((by_row >= tau) != flip) & (by_row == by_row))
+        assert_same(backend.asnumpy(words), expected)
 
 
 def test_thresholds_may_be_nested_lists(backend):

@@ -11,8 +11,8 @@ from scipy import signal
 
 import fastconv
 from fastconv import conv2d, convolve2d, correlate2d, reference
-from fastconv._backends import BACKENDS
-from fastconv.cpu import _filter
+from fastconv.cpu.correlation import tiling
+from plans import planned_anew
 from strategies import (
     COMPLEX,
     FLOATS,
@@ -213,12 +213,13 @@ def test_rounding_errors_of_equal_terms_do_not_add_up(backend, kernel, dtype):
 @pytest.mark.parametrize("width", [160, 672, 677])
 @pytest.mark.parametrize("boundary", ["fill", "symm"])
 def test_results_written_past_the_caches_equal_reference(monkeypatch, dtype, width, boundary):
-    monkeypatch.setattr(_filter, "LARGE", 0)
+    monkeypatch.setattr(tiling, "LARGE", 0)
     x, w = values(1, (2, 70, width), dtype), values(2, (3, 5), dtype)
     expected = reference.correlate2d(x, w, "same", boundary)
     for start in range(4):  # where in a cache line results begin
         out = np.zeros(x.size + 8, x.dtype)[start : start + x.size].reshape(x.shape)
-        correlate2d(x, w, "same", boundary, out=out)
+        with planned_anew():
+            correlate2d(x, w, "same", boundary, out=out)
         assert_close(out.copy(), expected, magnitude("correlate2d", x, w, "same", boundary), w.size)
 
 
@@ -260,15 +261,16 @@ def test_conv2d_equals_reference(backend, layer):
 @pytest.mark.parametrize("dtype", ["f4", "f2", "i8"])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (3, 0), (1, 0), ((2, 4), ((1, 0), (2, 1)))])
 def test_conv2d_in_many_blocks_equals_reference(backend, monkeypatch, data_format, dtype, kernel, padding):
-    owner = BACKENDS["cupy" if backend.namespace == "cupy" else "numpy"]
-    monkeypatch.setattr(owner.module("correlation"), "BLOCK_BYTES", 4096)
+    package = "cuda" if backend.namespace == "cupy" else "cpu"
+    monkeypatch.setattr(f"fastconv.{package}.correlation.blocks.BLOCK_BYTES", 4096)
     kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
     shape = (2, 60, 9, 11) if data_format == "NCHW" else (2, 9, 11, 60)
     x, w, bias = (np.rint(values(i, s, dtype)) for i, s in enumerate((shape, (10, 30, kh, kw), (10,))))
     x, w = np.clip(x, -9, 9).astype(dtype), np.clip(w, -1, 1).astype(dtype)  # sums are exact in any order
     bias = np.clip(bias, -9, 9).astype(dtype)
     options = {"padding": padding, "groups": 2, "data_format": data_format}
-    actual = conv2d(backend.asarray(x), backend.asarray(w), backend.asarray(bias), **options)
+    with planned_anew():
+        actual = conv2d(backend.asarray(x), backend.asarray(w), backend.asarray(bias), **options)
     assert_same(backend.asnumpy(actual), reference.conv2d(x, w, bias, **options))
 
 
@@ -317,7 +319,7 @@ def test_reference_conv2d_equals_pytorch(torch, seed, geometry, groups):
 
 @given(*[st.integers(1, 10**6)] * 2, st.integers(1, 100), st.tuples(*[st.integers(1, 10**6)] * 4))
 def test_blocks_of_conv2d_on_a_gpu_are_small(channels, filters, taps, sizes):
-    from fastconv.cuda.correlation import _steps  # which needs CuPy, or its stand-in
+    from fastconv.cuda.correlation.blocks import _steps  # which needs CuPy, or its stand-in
 
     planes, groups, *others = _steps(channels, filters, taps, sizes, most=2**20)
     windows = groups * math.prod(others)

@@ -11,15 +11,20 @@ from hypothesis import strategies as st
 
 import fastconv
 from fastconv import PackedSigns, Threshold
+from plans import planned_anew
 
 LIMITS = {
-    "_counting": ["SMALL"],
-    "_distances": ["SMALL"],
-    "_filter": ["SERIAL_PRODUCTS"],
-    "_float_layer": ["SMALL_WORK"],
-    "_operands": ["SMALL"],
-    "_products": ["SMALL_PRODUCTS", "SMALL_SUMS"],
-    "bits": ["SMALL", "SMALL_PACKED"],
+    "bits.count": ["SMALL"],
+    "bits.distances": ["SMALL"],
+    "bits.nonzeros": ["SMALL"],
+    "bits.pack": ["SMALL", "SMALL_PACKED"],
+    "correlation.dense": ["SMALL_WORK"],
+    "correlation.tiling": ["SERIAL_PRODUCTS"],
+    "xnor.means": ["SMALL"],
+    "xnor.pack": ["SMALL"],
+    "xnor.pixels": ["SMALL_SUMS"],
+    "xnor.pool": ["SMALL"],
+    "xnor.words": ["SMALL_PRODUCTS"],
     "patches": ["SMALL"],
 }
 """What is small, by module of fastconv.cpu."""
@@ -55,7 +60,7 @@ def calls(n: int, c: int, o: int, h: int, w: int) -> dict[str, object]:
 @given(SIZES, SIZES, SIZES, SIZES, SIZES)
 def test_all_threads_give_what_one_gives(n, c, o, h, w):
     alone = calls(n, c, o, h, w)
-    with pytest.MonkeyPatch.context() as patch:
+    with planned_anew(), pytest.MonkeyPatch.context() as patch:
         for module, names in LIMITS.items():
             for name in names:
                 patch.setattr(import_module(f"fastconv.cpu.{module}"), name, -1)

@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -53,7 +54,18 @@ def test_reference_points_to_the_operation(name):
 def test_operation_has_an_implementation_for_every_backend(name):
     for backend in fastconv._backends.BACKENDS.values():
         if backend.package:
-            assert callable(getattr(backend.module(noun(name)), name))
+            module = backend.module(noun(name))
+            assert callable(module.plan)
+
+
+@pytest.mark.parametrize("noun", ["bits", "correlation", "patches", "xnor"])
+def test_every_backend_plans_every_spec(noun):
+    specs = vars(import_module(f"fastconv._specs.{noun}")).values()
+    named = {spec for spec in specs if getattr(spec, "_field_defaults", {}).get("noun") == noun}
+    assert named
+    for backend in fastconv._backends.BACKENDS.values():
+        if backend.package:
+            assert set(backend.module(noun).PLANNERS) == named
 
 
 @pytest.mark.parametrize("name", [*OPERATIONS, *CLASSES])

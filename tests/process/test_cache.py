@@ -142,7 +142,7 @@ def test_change_of_another_file_of_the_package_counts(tmp_path):
     package = copy_package(tmp_path)
     cache = tmp_path / "cache"
     run(package, NUMBA_CACHE_DIR=cache)
-    vector = package / "fastconv" / "cpu" / "_bit_vectors.py"
+    vector = package / "fastconv" / "cpu" / "bits" / "vectors.py"
     meaning = "builder.ctpop(args[0])"
     source = vector.read_text()
     assert source.count(meaning) == 1

@@ -1,6 +1,7 @@
 """Programs that test_threads.py runs in processes of their own, because a failure ends or hangs them.
 
-``python survival.py WAY PROGRAM [OPERATION ...]``, see :func:`choose_way`; without operations, all of OPERATIONS are called.
+``python survival.py WAY PROGRAM [OPERATION ...]``, see :func:`choose_way`; without operations, all of
+OPERATIONS are called.
 """
 
 from __future__ import annotations
@@ -87,10 +88,9 @@ def choose_way(way: str) -> None:
 
 
 def whose(operations: tuple[str, ...]) -> None:
-    """Say whose threads compute, and how many threads the first calls add."""
-    before = len(os.listdir("/proc/self/task"))
+    """Say whose threads compute, how many there are, and how many of them are workers of our own."""
     check(operations)
-    print(threads.whose(), threads.threads(), len(os.listdir("/proc/self/task")) - before)
+    print(threads.whose(), threads.threads(), len(pool._pool.workers))
 
 
 def eight_threads(operations: tuple[str, ...]) -> None:
@@ -136,7 +136,7 @@ def exchange_busy(state: int) -> int:
 
 
 def forked_child(operations: tuple[str, ...]) -> None:
-    """A child, and its own child, call after the parent has, on workers of their own; the parent still can."""
+    """A child, and its own child, call after the parent, on workers of their own; the parent still can."""
     check(operations)
 
     def child() -> None:
@@ -317,8 +317,8 @@ def _in_child(task: Callable[[], None]) -> None:
 PROGRAMS = {
     program.__name__: program
     for program in (
-        whose, eight_threads, two_callers, forked_child, fresh_child, fork_while_computing, fork_while_compiling,
-        process_pool, spawned_pools, thread_pool_in_children, no_more_threads, worker_dies, other_numbers,
+        whose, eight_threads, two_callers, forked_child, fresh_child, fork_while_computing,
+        fork_while_compiling, process_pool, spawned_pools, thread_pool_in_children, no_more_threads, worker_dies, other_numbers,
         pytorch_is_late, interrupted, ends_while_computing, ends_at_once, ends_in_exit_handlers,
     )
 }  # fmt: skip

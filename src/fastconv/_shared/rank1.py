@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._geometry import Filter
+from fastconv._specs.correlation import Filter
 
 Array = NDArray[Any]
 
@@ -30,11 +30,11 @@ def factors(kernels: Array, dtype: np.dtype[Any]) -> tuple[Array, Array] | None:
     return None
 
 
-def required_factors(kernels: Array, plan: Filter) -> tuple[Array, Array]:
+def required_factors(kernels: Array, spec: Filter) -> tuple[Array, Array]:
     """:func:`factors`, without which method "separable" cannot do."""
-    found = factors(kernels, plan.dtype)
+    found = factors(kernels, spec.dtype)
     if found is None:
-        raise ValueError(f"{plan.operation}: method 'separable' needs in2 of rank 1, got a higher rank")
+        raise ValueError(f"{spec.operation}: method 'separable' needs in2 of rank 1, got a higher rank")
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from fastconv._geometry import Filter
+from fastconv._specs.correlation import Filter
 
 Array = Any
 
@@ -17,26 +17,26 @@ FFT_ERROR = 8.0
 
 
 def filter_by_fft(
-    xp: ModuleType, fft: Any, image: Array, kernel: Array, plan: Filter, sums: Array, **options: Any
+    xp: ModuleType, fft: Any, image: Array, kernel: Array, spec: Filter, sums: Array, **options: Any
 ) -> None:
     """``sums`` = the correlation by products of spectra in double precision.
 
     Integers come out exact, or the sizes that make that impossible are refused: of those, the host looks at
     norms. ``fft`` holds the transforms of namespace ``xp``, which take ``options``.
     """
-    (height, width), (kh, kw) = plan.size, kernel.shape[-2:]
+    (height, width), (kh, kw) = spec.size, kernel.shape[-2:]
     wide = np.complex128 if sums.dtype.kind == "c" else np.float64
     names = ("fft2", "ifft2") if wide is np.complex128 else ("rfft2", "irfft2")
     forward, backward = (getattr(fft, name) for name in names)
     extent = (height + kh - 1, width + kw - 1)
     size = tuple(scipy.fft.next_fast_len(n, wide is np.float64) for n in extent)
-    images = xp.broadcast_to(image, (*plan.batch, *image.shape[-2:]))
-    kernels = xp.broadcast_to(kernel, (*plan.batch, kh, kw))
-    for index in np.ndindex(plan.batch):
-        padded = _padded(xp, images[index], extent, plan, wide)
+    images = xp.broadcast_to(image, (*spec.batch, *image.shape[-2:]))
+    kernels = xp.broadcast_to(kernel, (*spec.batch, kh, kw))
+    for index in np.ndindex(spec.batch):
+        padded = _padded(xp, images[index], extent, spec, wide)
         taps = kernels[index].astype(wide)
         if sums.dtype.kind in "iu":
-            _require_exact(xp, plan.operation, padded, taps, size)
+            _require_exact(xp, spec.operation, padded, taps, size)
         with np.errstate(all="ignore"):
             spectrum = forward(padded, size, **options) * forward(taps.conj(), size, **options).conj()
             values = backward(spectrum, size, **options)[:height, :width]
@@ -46,17 +46,17 @@ def filter_by_fft(
             sums[index] = values.astype(np.int64 if sums.dtype.kind in "iu" else sums.dtype)
 
 
-def _padded(xp: ModuleType, image: Array, extent: tuple[int, ...], plan: Filter, dtype: Any) -> Array:
-    """``image`` continued as ``plan`` says, ``extent`` pixels from before its first on."""
+def _padded(xp: ModuleType, image: Array, extent: tuple[int, ...], spec: Filter, dtype: Any) -> Array:
+    """``image`` continued as ``spec`` says, ``extent`` pixels from before its first on."""
     if 0 in image.shape:
-        return xp.full(extent, plan.fillvalue, dtype)
+        return xp.full(extent, spec.fillvalue, dtype)
     rows, columns = (
-        _source(xp.arange(length) - before, n, plan.boundary)
-        for length, before, n in zip(extent, plan.before, image.shape, strict=True)
+        _source(xp.arange(length) - before, n, spec.boundary)
+        for length, before, n in zip(extent, spec.before, image.shape, strict=True)
     )
     inside = (rows >= 0)[:, None] & (columns >= 0)
     pixels = image[xp.maximum(rows, 0)[:, None], xp.maximum(columns, 0)]
-    return xp.where(inside, pixels.astype(dtype), dtype(plan.fillvalue))
+    return xp.where(inside, pixels.astype(dtype), dtype(spec.fillvalue))
 
 
 def _source(position: Array, n: int, boundary: str) -> Array:

@@ -10,8 +10,8 @@ Shape = tuple[int, ...]
 
 
 class Memory(NamedTuple):
-    """How the elements of an array lie in memory: ``strides`` in bytes, and whether they are ``aligned``, each
-    at a multiple of its own size."""
+    """How the elements of an array lie in memory: ``strides`` in bytes, and whether all are ``aligned``, at
+    multiples of their size."""
 
     shape: Shape
     strides: Shape

@@ -20,7 +20,6 @@ class BinaryConv(NamedTuple):
     layout. Numbers are of ``shape`` in the layout ``target``, signs of ``logical`` shape.
     """
 
-    noun = "xnor"
     images: int
     channels: int
     filters: int
@@ -33,6 +32,7 @@ class BinaryConv(NamedTuple):
     logical: Shape
     dtype: np.dtype[Any] | None
     outcome: Outcome
+    noun: str = "xnor"
 
 
 class BinaryMatmul(NamedTuple):
@@ -41,70 +41,70 @@ class BinaryMatmul(NamedTuple):
     ``a`` and ``b`` are shapes of signs, b's with the summed axis last if it is ``packed``.
     """
 
-    noun = "xnor"
     a: Shape
     b: Shape
     a_dtype: np.dtype[Any] | None
     b_dtype: np.dtype[Any] | None
     batch: Shape
     shape: Shape
+    noun: str = "xnor"
 
 
 class BinaryLinear(NamedTuple):
     """A binary linear layer: its plan takes x (real, or words), PackedFilters, an Epilogue and ``out``."""
 
-    noun = "xnor"
     x: Shape
     dtype: np.dtype[Any] | None
     filters: int
     outcome: Outcome
+    noun: str = "xnor"
 
 
 class PackFilters(NamedTuple):
     """Filters packed once: its plan takes the weight and gives words and alpha."""
 
-    noun = "xnor"
     shape: Shape
     dtype: np.dtype[Any]
     zero: int
+    noun: str = "xnor"
 
 
 class WindowMeans(NamedTuple):
     """XNOR-Net's K: its plan takes x."""
 
-    noun = "xnor"
     source: ImageLayout
     x: Shape
     dtype: np.dtype[Any]
     groups: int
     geometry: Window
     shape: Shape
+    noun: str = "xnor"
 
 
 class MaxPool(NamedTuple):
     """Max-pooling of signs: its plan takes words and gives words of ``shape``."""
 
-    noun = "xnor"
     x: Shape
     geometry: Window
     shape: Shape
+    noun: str = "xnor"
 
 
 class FoldBatchnorm(NamedTuple):
     """A batch normalization as a comparison: its plan takes the parameters by name and gives tau and flip."""
 
-    noun = "xnor"
     n: int
+    noun: str = "xnor"
 
 
 class BinarizeResidual(NamedTuple):
     """Several sign tensors for one: its plan takes x and gives scales and words."""
 
-    noun = "xnor"
     shape: Shape
     dtype: np.dtype[Any]
     terms: int
     axis: int | None
+    noun: str = "xnor"
 
 
 def check_terms(operation: str, terms: int) -> None:

@@ -38,6 +38,11 @@ def native(x: Array) -> Array:
     return view
 
 
+def contiguous(x: Array) -> Array:
+    """``x`` if it is :func:`readable`, else a copy: what a job takes."""
+    return x if readable(x) else np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
+
+
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
     """An empty array that starts where a line of the cache does: vectors that straddle lines load at half
     the rate."""

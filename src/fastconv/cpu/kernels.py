@@ -37,48 +37,64 @@ if _address_at(id(_probe) + HEAD).value != _probe.ctypes.data:
     raise ImportError("fastconv.cpu: arrays of this NumPy do not begin with the address of their elements")
 
 
-def record(addresses: str, integers: str) -> np.dtype[Any]:
-    """The dtype of a record, from the names of its fields.
+def record(addresses: str, integers: str, base: np.dtype[Any] | None = None) -> np.dtype[Any]:
+    """The dtype of a record: the fields of ``base``, then more by their names.
 
-    Every record also says into how many ``chunks`` its work is cut, and how many bytes lie between one
-    worker's scratch and the next one's (``apart``), see :func:`own`."""
-    fields: list[tuple[str, Any]] = [(name, np.uintp) for name in addresses.split()]
-    fields += [(name, np.int64) for name in (*integers.split(), "chunks", "apart")]
+    Every record begins with the number of ``chunks`` that its work is cut into, and the bytes from one
+    worker's scratch to the next one's (``apart``), see :func:`own`.
+    """
+    fields: list[tuple[str, Any]] = [("chunks", np.int64), ("apart", np.int64)]
+    if base is not None:
+        fields = [(name, base[name]) for name in base.names or ()]
+    fields += [(name, np.uintp) for name in addresses.split()]
+    fields += [(name, np.int64) for name in integers.split()]
     return np.dtype(fields, align=True)
 
 
-def kernel(fields: np.dtype[Any], **elements: Any) -> Callable[[Callable[..., None]], Kernel]:
-    """Make a kernel of a function; ``elements`` are dtypes behind addresses that are always the same."""
-    return lambda function: Kernel(function, fields, elements)
+def kernel(
+    fields: np.dtype[Any], arguments: int = 2, **elements: Any
+) -> Callable[[Callable[..., None]], Kernel]:
+    """Make a kernel of a function; ``elements`` are dtypes behind addresses that are always the same, bytes
+    where nothing is said. What kernels call by its address takes other ``arguments`` than chunk and
+    worker."""
+    return lambda function: Kernel(function, fields, arguments, elements)
 
 
 class Kernel:
-    """A function of (record, chunk, worker), compiled for the dtypes behind the record's addresses."""
+    """A function of a record and integers, compiled for the dtypes behind the record's addresses."""
 
-    def __init__(self, function: Callable[..., None], fields: np.dtype[Any], elements: Values) -> None:
+    def __init__(
+        self, function: Callable[..., None], fields: np.dtype[Any], arguments: int, elements: Values
+    ) -> None:
         self.function, self.fields, self.name = function, fields, function.__name__
         self.__doc__ = function.__doc__
-        self._elements = dict(elements)
+        self._arguments = arguments
+        addresses = (name for name in fields.names or () if fields[name] == np.uintp)
+        self._elements = {**dict.fromkeys(addresses, np.dtype(np.uint8)), **_dtypes(elements)}
         self._compiled: dict[tuple[Any, ...], Any] = {}
         self.structure: Any = np.ctypeslib.as_ctypes_type(fields)
 
     def elements(self, chosen: Values) -> dict[str, np.dtype[Any]]:
         """The dtype behind each address."""
-        merged = {name: np.dtype(kind) for name, kind in {**self._elements, **chosen}.items()}
-        addresses = {name for name in self.fields.names or () if self.fields[name] == np.uintp}
-        if merged.keys() != addresses:
-            raise TypeError(f"{self.name}: dtypes are wanted of {sorted(addresses)}, got {sorted(merged)}")
-        return merged
+        unknown = chosen.keys() - self._elements.keys()
+        if unknown:
+            raise TypeError(f"{self.name}: the record has no addresses {sorted(unknown)}")
+        return {**self._elements, **_dtypes(chosen)}
 
-    def compiled(self, elements: Mapping[str, np.dtype[Any]]) -> int:
+    def compiled(self, elements: Values) -> int:
         """The address of the C function for these ``elements``."""
-        key = tuple(elements[name] for name in sorted(elements))
+        kinds = self.elements(elements)
+        key = tuple(kinds.values())
         found = self._compiled.get(key)
         if found is None:
-            signature = types.void(RecordType(self.fields, elements), types.intp, types.intp)
-            found = compile_c(self.function, signature)
-            self._compiled[key] = found  # which keeps its code
+            integers = [types.intp] * self._arguments
+            signature = types.void(RecordType(self.fields, kinds), *integers)
+            found = self._compiled[key] = compile_c(self.function, signature)  # which keeps its code
         return int(found.address)
+
+
+def _dtypes(elements: Values) -> dict[str, np.dtype[Any]]:
+    return {name: np.dtype(kind) for name, kind in elements.items()}
 
 
 class Job:
@@ -185,13 +201,28 @@ def _moved(typing: Any, pointer: Any, distance: Any) -> Any:
     return pointer(pointer, types.intp), generate
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def own(p, pointer, worker, length):
     """The scratch of ``worker`` behind ``pointer``, one of the addresses in ``p``."""
     return carray(_moved(pointer, worker * p.apart), length)
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def share(p, chunk, total):
     """The first of ``total`` tasks that a chunk consists of, and the first that is not in it any more."""
     return total * chunk // p.chunks, total * (chunk + 1) // p.chunks
+
+
+@intrinsic
+def call_with(typing: Any, function: Any, p: Any, integers: Any) -> Any:
+    """Call what is compiled of a kernel, at the address ``function``, with the record p and a tuple of
+    integers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target, structure, numbers = args
+        given = [builder.extract_value(numbers, k) for k in range(len(integers))]
+        kind = ir.FunctionType(ir.VoidType(), [structure.type, *(number.type for number in given)])
+        builder.call(builder.inttoptr(target, kind.as_pointer()), [structure, *given])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, p, integers), generate

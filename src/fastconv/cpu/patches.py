@@ -2,63 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+from math import prod
+from typing import Any
+
 import numba
 import numpy as np
+from numba import carray
 
 from fastconv._geometry import Window
-from fastconv.cpu._threads import SMALL, parallel_kernel
+from fastconv._specs.patches import Col2im, Im2col
 from fastconv.cpu.arrays import (
     Array,
     blocks,
     computable,
     deliver,
     flat_memory,
-    native,
     readable,
     result,
     stacked,
 )
+from fastconv.cpu.kernels import Job, kernel, record, share
+from fastconv.cpu.threads import SMALL, chunks_of
 
 COPIED = 1 << 20
 """Elements of columns converted at a time where kernels cannot read them: 16 MiB at most."""
 
+WINDOW = (
+    "height width kernel_rows kernel_columns stride_rows stride_columns dilation_rows dilation_columns "
+    "top left out_rows out_columns"
+)
+"""Fields of a record that say how a window slides over planes of height x width pixels."""
 
-def im2col(x: Array, geometry: Window, shape: tuple[int, ...], out: Array | None) -> Array:
-    target = result(out, shape, x.dtype.newbyteorder("="), x)
-    if not target.size:
-        return deliver(target, out)
-    bits = carrier(target)
-    columns = target.view(bits).reshape(*x.shape[:-2], geometry.taps, geometry.positions)
-    for image in _stacks(x):
-        gather_windows(
-            stacked(x[image].view(bits), 2), geometry, 0, columns[image].reshape(-1, geometry.positions)
-        )
-    if not x.dtype.isnative:
-        target.byteswap(inplace=True)
-    return deliver(target, out)
+PLANES = "extent origin plane_step row_step column_step"
+"""Fields of a record that say how planes lie in flat memory of ``extent`` elements."""
+
+GATHER = record("x columns", f"{PLANES} {WINDOW} planes first count")
+SCATTER = record("columns image", f"{WINDOW} planes")
 
 
-def col2im(cols: Array, geometry: Window, shape: tuple[int, ...], out: Array | None) -> Array:
-    target = result(out, shape, cols.dtype.newbyteorder("="), cols)
-    if not target.size:
+def window_numbers(window: Window) -> dict[str, Any]:
+    """Numbers for the fields WINDOW."""
+    (top, _), (left, _) = window.padding
+    pairs = (window.size, window.kernel, window.stride, window.dilation, (top, left), window.output)
+    return dict(zip(WINDOW.split(), (number for pair in pairs for number in pair), strict=True))
+
+
+def carrier(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A dtype that moves the bits of ``dtype`` through numba unchanged."""
+    size = dtype.itemsize
+    return np.dtype(np.complex128 if size == 16 else f"u{size}")
+
+
+class Gathering:
+    """The plan of im2col."""
+
+    def __init__(self, spec: Im2col) -> None:
+        self.spec, self.dtype = spec, spec.dtype.newbyteorder("=")
+        self.bits = carrier(spec.dtype)
+        window = spec.window
+        self.columns = (*spec.x[:-2], window.taps, window.positions)
+        if prod(spec.shape):
+            self.gather = Gather(self.bits, window, prod(spec.x[:-2]), window.positions)
+
+    def __call__(self, x: Array, out: Array | None) -> Array:
+        target = result(out, self.spec.shape, self.dtype, x)
+        if not target.size:
+            return deliver(target, out)
+        pixels, columns = x.view(self.bits), target.view(self.bits).reshape(self.columns)
+        for image in _stacks(x):
+            self.gather(stacked(pixels[image], 2), 0, columns[image].reshape(-1, self.columns[-1]))
+        if not x.dtype.isnative:
+            target.byteswap(inplace=True)
         return deliver(target, out)
-    if readable(cols) and cols.dtype not in (np.bool_, np.float16):
-        _scatter_columns(native(cols), geometry, target)
-        return deliver(target, out)
-    planes = cols.reshape(*target.shape[:-2], geometry.taps, geometry.positions)
-    for index in blocks(target.shape[:-2], COPIED // (geometry.taps * geometry.positions)):
-        part = planes[index]
-        part = native(part.astype(np.int32)) if part.dtype == np.bool_ else computable(part)
-        sums = np.empty(target[index].shape, part.dtype)
-        _scatter_columns(part, geometry, sums)
-        with np.errstate(over="ignore"):
-            target[index] = sums
-    return deliver(target, out)
 
 
 def _stacks(x: Array) -> list[tuple[int, ...]]:
     """Indices of the parts of ``x`` (..., H, W) whose leading axes are one run of equal steps: usually
     () alone, else the images of a batch."""
+    if x.flags.c_contiguous:
+        return [()]
     try:
         x.reshape(-1, *x.shape[-2:], copy=False)
     except ValueError:
@@ -66,86 +90,73 @@ def _stacks(x: Array) -> list[tuple[int, ...]]:
     return [()]
 
 
-def _scatter_columns(columns: Array, geometry: Window, sums: Array) -> None:
-    """``sums`` (..., H, W) = columns (..., taps, positions) put back; both C-contiguous."""
-    (top, _), (left, _) = geometry.padding
-    _scatter(
-        columns.reshape(-1, geometry.taps, *geometry.output),
-        geometry.kernel,
-        geometry.stride,
-        geometry.dilation,
-        (top, left),
-        stacked(sums, 2),
-        serially=columns.nbytes <= SMALL,
-    )
+class Gather:
+    """Windows of ``planes`` images of elements ``bits``, unsigned integers or complex128, as columns, about
+    ``count`` at a time."""
+
+    def __init__(self, bits: np.dtype[Any], window: Window, planes: int, count: int) -> None:
+        rows = planes * window.taps
+        serially = rows * count * bits.itemsize <= SMALL
+        elements = {"x": bits, "columns": bits}
+        self.job = Job(gather, chunks_of(rows, serially=serially), elements, **window_numbers(window))
+
+    def __call__(self, images: Array, first: int, columns: Array) -> None:
+        """Fill ``columns`` (planes * taps, n) with windows first ... first + n of ``images`` (planes, H, W),
+        which may have any strides."""
+        flat, origin, (plane, row, column) = flat_memory(images)
+        self.job(
+            x=flat, extent=flat.size, origin=origin, plane_step=plane, row_step=row, column_step=column,
+            columns=columns, planes=len(images), first=first, count=columns.shape[1],
+        )  # fmt: skip
 
 
-def carrier(x: Array) -> np.dtype:
-    """A dtype that moves the bits of ``x`` through numba unchanged."""
-    size = x.dtype.itemsize
-    return np.dtype(np.complex128 if size == 16 else f"u{size}")
-
-
-def gather_windows(images: Array, geometry: Window, first: int, columns: Array) -> None:
-    """Fill ``columns`` (planes * taps, n) with windows first ... first + n of ``images`` (planes, H, W).
-
-    ``images`` may have any strides; both hold unsigned integers or complex128.
-    """
-    flat, origin, strides = flat_memory(images)
-    (top, _), (left, _) = geometry.padding
-    _gather(
-        flat,
-        origin,
-        strides,
-        geometry.size,
-        geometry.kernel,
-        geometry.stride,
-        geometry.dilation,
-        (top, left),
-        geometry.output[1],
-        first,
-        columns,
-        serially=columns.nbytes <= SMALL,
-    )
-
-
-@parallel_kernel
-def _gather(x, origin, strides, size, kernel, stride, dilation, before, width, first, columns):
-    """x flat memory of planes (P, H, W) with ``strides``; columns (P * kh * kw, n): windows first ...
-    first + n. All pairs are (rows, columns); ``width`` is that of a row of windows."""
-    rows, n = columns.shape
-    taps = kernel[0] * kernel[1]
-    step = stride[1] * strides[2]
-    shifted = width == size[1] and stride[0] == 1 and step == 1 and strides[1] == width
-    for index in numba.prange(rows):
-        plane, tap = divmod(np.int64(index), taps)
-        a, b = divmod(tap, kernel[1])
-        down, right = a * dilation[0] - before[0], b * dilation[1] - before[1]
-        inside = max(0, -(right // stride[1]))  # first and last + 1 window of a row whose tap is inside
-        outside = max(inside, min(width, (size[1] - 1 - right) // stride[1] + 1))
-        base = origin + plane * strides[0]
+@kernel(GATHER)
+def gather(p, chunk, worker):
+    """x: flat memory of planes (P, H, W); columns (P * kh * kw, count): windows first ... first + count."""
+    taps, width = p.kernel_rows * p.kernel_columns, p.out_columns
+    x, columns = carray(p.x, p.extent), carray(p.columns, (p.planes * taps, p.count))
+    step = p.stride_columns * p.column_step
+    shifted = width == p.width and p.stride_rows == 1 and step == 1 and p.row_step == width
+    begin, end = share(p, chunk, p.planes * taps)
+    for index in range(begin, end):
+        plane, tap = divmod(index, taps)
+        a, b = divmod(tap, p.kernel_columns)
+        down, right = a * p.dilation_rows - p.top, b * p.dilation_columns - p.left
+        inside, outside = met(p, right)
+        base = p.origin + plane * p.plane_step
         if shifted:
-            _shift(x, base, size[0], width, down, right, inside, outside, first, columns[index])
+            _shift(p, x, base, down, right, columns[index])
             continue
         done = 0
-        while done < n:
-            i, j = divmod(first + done, width)
-            part = columns[index, done : done + min(width - j, n - done)]
-            row = i * stride[0] + down
+        while done < p.count:
+            i, j = divmod(p.first + done, width)
+            part = columns[index, done : done + min(width - j, p.count - done)]
+            row = i * p.stride_rows + down
             lo = min(max(inside - j, 0), part.size)
             hi = max(min(outside - j, part.size), lo)
-            if row < 0 or row >= size[0]:
+            if row < 0 or row >= p.height:
                 lo = hi = part.size
             part[:lo] = 0
-            take(x, base + row * strides[1] + ((j + lo) * stride[1] + right) * strides[2], step, part[lo:hi])
+            start = base + row * p.row_step + ((j + lo) * p.stride_columns + right) * p.column_step
+            take(x, start, step, part[lo:hi])
             part[hi:] = 0
             done += part.size
 
 
-@numba.njit
-def _shift(x, base, height, width, down, right, inside, outside, first, column):
+@numba.njit(error_model="numpy")
+def met(p, right):
+    """The first and the last + 1 window of a row whose tap, ``right`` columns from its first pixel, is inside
+    the image."""
+    inside = max(0, -(right // p.stride_columns))
+    return inside, max(inside, min(p.out_columns, (p.width - 1 - right) // p.stride_columns + 1))
+
+
+@numba.njit(error_model="numpy")
+def _shift(p, x, base, down, right, column):
     """One tap where windows and pixels are as many: the plane at x[base], moved by ``down`` rows and
     ``right`` pixels in one long copy, then zeros for what came from beyond the ends of rows."""
+    height, width, first = p.height, p.width, p.first
+    inside, outside = met(p, right)
     last = first + column.size
     move = down * width + right
     begin = min(max(first, -down * width, -move), last)
@@ -154,13 +165,13 @@ def _shift(x, base, height, width, down, right, inside, outside, first, column):
     take(x, base + begin + move, 1, column[begin - first : end - first])
     column[end - first :] = 0
     for start in range(begin // width * width, end, width):
-        for p in range(max(start, first), min(start + inside, last)):
-            column[p - first] = 0
-        for p in range(max(start + outside, first), min(start + width, last)):
-            column[p - first] = 0
+        for k in range(max(start, first), min(start + inside, last)):
+            column[k - first] = 0
+        for k in range(max(start + outside, first), min(start + width, last)):
+            column[k - first] = 0
 
 
-@numba.njit
+@numba.njit(error_model="numpy")
 def take(x, start, step, target):
     """target[k] = x[start + k * step]; slices, so that LLVM vectorises the usual steps."""
     n = target.size
@@ -179,30 +190,68 @@ def take(x, start, step, target):
             target[k] = x[start + k * step]
 
 
-@parallel_kernel
-def _scatter(columns, kernel, stride, dilation, before, image):
-    """columns (P, kh * kw, Ho, Wo); image (P, H, W): each row gathers what falls on it. All pairs are
-    (rows, columns)."""
-    planes, height, width = image.shape
-    rows_out, columns_out = columns.shape[2:]
-    for index in numba.prange(planes * height):
-        plane, y = divmod(np.int64(index), height)
+class Scattering:
+    """The plan of col2im."""
+
+    def __init__(self, spec: Col2im) -> None:
+        self.spec, self.dtype = spec, spec.dtype.newbyteorder("=")
+        self.sums = self.dtype
+        if self.dtype in (np.bool_, np.float16):
+            self.sums = np.dtype(np.int32 if self.dtype == np.bool_ else np.float32)
+        window, planes = spec.window, prod(spec.shape[:-2])
+        serially = prod(spec.cols) * spec.dtype.itemsize <= SMALL
+        if prod(spec.shape):
+            self.job = Job(
+                scatter,
+                chunks_of(planes * window.size[0], serially=serially),
+                {"columns": self.sums, "image": self.sums},
+                **window_numbers(window),
+            )
+
+    def __call__(self, cols: Array, out: Array | None) -> Array:
+        target = result(out, self.spec.shape, self.dtype, cols)
+        if target.size and self.sums == self.dtype and readable(cols):
+            self.job(columns=cols, image=target, planes=prod(target.shape[:-2]))
+        elif target.size:
+            self._by_blocks(cols, target)
+        return deliver(target, out)
+
+    def _by_blocks(self, cols: Array, target: Array) -> None:
+        """Columns that have to be copied, some at a time."""
+        window = self.spec.window
+        planes = cols.reshape(*target.shape[:-2], window.taps, window.positions)
+        for index in blocks(target.shape[:-2], COPIED // (window.taps * window.positions)):
+            part = planes[index]
+            part = part.astype(np.int32, order="C") if part.dtype == np.bool_ else computable(part)
+            sums = np.empty(target[index].shape, self.sums)
+            self.job(columns=part, image=sums, planes=prod(sums.shape[:-2]))
+            with np.errstate(over="ignore"):
+                target[index] = sums
+
+
+@kernel(SCATTER)
+def scatter(p, chunk, worker):
+    """columns (P, kh * kw, Ho, Wo); image (P, H, W): each row gathers what falls on it."""
+    columns = carray(p.columns, (p.planes, p.kernel_rows * p.kernel_columns, p.out_rows, p.out_columns))
+    image = carray(p.image, (p.planes, p.height, p.width))
+    begin, end = share(p, chunk, p.planes * p.height)
+    for index in range(begin, end):
+        plane, y = divmod(index, p.height)
         row = image[plane, y]
         row[:] = 0
-        for a in range(kernel[0]):
-            i, rest = divmod(y + before[0] - a * dilation[0], stride[0])
-            if rest != 0 or i < 0 or i >= rows_out:
+        for a in range(p.kernel_rows):
+            i, rest = divmod(y + p.top - a * p.dilation_rows, p.stride_rows)
+            if rest != 0 or i < 0 or i >= p.out_rows:
                 continue
-            for b in range(kernel[1]):
-                right = b * dilation[1] - before[1]
-                lo = max(0, -(right // stride[1]))
-                hi = min(columns_out, (width - 1 - right) // stride[1] + 1)
+            for b in range(p.kernel_columns):
+                right = b * p.dilation_columns - p.left
+                lo, hi = met(p, right)
                 if lo < hi:
-                    source = columns[plane, a * kernel[1] + b, i, lo:hi]
-                    _add(source, stride[1], row[lo * stride[1] + right :])
+                    source = columns[plane, a * p.kernel_columns + b, i, lo:hi]
+                    _add(source, p.stride_columns, row[lo * p.stride_columns + right :])
 
 
-@numba.njit
+@numba.njit(error_model="numpy")
 def _add(source, step, target):
     """target[k * step] += source[k]; a loop of its own for step 1, so that LLVM vectorises it."""
     if step == 1:
@@ -211,3 +260,12 @@ def _add(source, step, target):
     else:
         for k in range(source.size):
             target[k * step] += source[k]
+
+
+PLANNERS: dict[type, Callable[[Any], Callable[..., Array]]] = {Im2col: Gathering, Col2im: Scattering}
+
+
+@lru_cache(maxsize=256, typed=True)
+def plan(spec: Im2col | Col2im) -> Callable[..., Array]:
+    """What computes ``spec``, called with an array and ``out``."""
+    return PLANNERS[type(spec)](spec)

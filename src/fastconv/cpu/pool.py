@@ -247,13 +247,19 @@ class Pool:
             self._wake.clear()
 
 
-def compute_alone(function: int, record: int, chunks: int) -> None:
-    """Call the kernel at the address ``function`` for every chunk of the record at the address ``record``."""
-    _for_python(alone, "void(intp, intp, intp)")(function, record, chunks)
+compute_alone: Any = None
+"""Calls the kernel at an address for every chunk of the record at an address; None until it is compiled."""
+
+
+def compiled_alone() -> Any:
+    global compute_alone
+    compute_alone = _for_python(alone, "void(intp, intp, intp)")
+    return compute_alone
 
 
 def compute_together(function: int, record: int, chunks: int, most: int) -> None:
-    """The same on at most ``most`` threads."""
+    """Call the kernel at the address ``function`` for every chunk of the record at the address ``record``, on
+    at most ``most`` threads."""
     parallel, outcome = openmp(), AVOIDING
     if parallel:
         run = _for_python(on_openmp, "intp(intp, intp, intp, intp, intp, intp, intp)")
@@ -265,7 +271,7 @@ def compute_together(function: int, record: int, chunks: int, most: int) -> None
         run = _for_python(together, "intp(intp, intp, intp, intp, intp)")
         outcome = run(_pool.state, function, record, chunks, most)
     if outcome != COMPUTED:
-        compute_alone(function, record, chunks)
+        (compute_alone or compiled_alone())(function, record, chunks)
 
 
 def openmp() -> int:

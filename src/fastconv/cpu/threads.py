@@ -28,6 +28,9 @@ CHUNKS_EACH = 4
 """Chunks for each thread: a thread that comes late, or is taken away, costs the others a part of its
 share."""
 
+FEW = 64
+"""Long tasks up to which each is a chunk of its own."""
+
 SMALL = 128 * 1024
 """Bytes up to which one thread is done with a simple kernel before another would help."""
 
@@ -50,15 +53,24 @@ def chunks_of(tasks: int, *, serially: bool = False) -> int:
     return min(tasks, CHUNKS_EACH * workers) if workers > 1 else 1
 
 
+def chunks_of_long(tasks: int, *, serially: bool = False) -> int:
+    """The same for tasks of some 10 us and more: few of them are a chunk each, or threads would end far
+    apart."""
+    chunks = chunks_of(tasks, serially=serially)
+    return tasks if chunks > 1 and tasks <= FEW else chunks
+
+
 def launch(job: Any, p: Any) -> None:
     """Run the kernel of ``job`` on the record ``p``. There is no other way to a kernel."""
     most = min(threads(), job.chunks) if job.chunks > 1 else 1
     if job.apart:
-        scratch = _scratch(most * job.apart)
+        size = most * job.apart + LINE
+        if not size <= _kept.memory.size <= KEPT_BYTES:
+            _kept.renew(size)
         for name, offset in job.scratch:
-            setattr(p, name, scratch + offset)
+            setattr(p, name, _kept.start + offset)
     if most == 1:
-        pool.compute_alone(job.function, ctypes.addressof(p), job.chunks)
+        (pool.compute_alone or pool.compiled_alone())(job.function, ctypes.addressof(p), job.chunks)
     else:
         pool.compute_together(job.function, ctypes.addressof(p), job.chunks, most)
 
@@ -69,20 +81,16 @@ def whose() -> str:
 
 
 class _Kept(threading.local):
-    """Scratch memory of the calling thread."""
+    """Scratch memory of the calling thread, which is its own until its next job: fresh memory costs more than
+    a small kernel (8 us for 64 KiB)."""
 
     def __init__(self) -> None:
         self.memory: NDArray[np.uint8] = np.empty(0, np.uint8)
         self.start = 0
 
+    def renew(self, size: int) -> None:
+        self.memory = np.empty(size, np.uint8)
+        self.start = -(-self.memory.ctypes.data // LINE) * LINE
+
 
 _kept = _Kept()
-
-
-def _scratch(size: int) -> int:
-    """The address of ``size`` bytes that are the caller's until its next job: fresh memory costs more than a
-    small kernel (8 us for 64 KiB)."""
-    if _kept.memory.size < size + LINE or _kept.memory.size > KEPT_BYTES:
-        _kept.memory = np.empty(size + LINE, np.uint8)
-        _kept.start = -(-_kept.memory.ctypes.data // LINE) * LINE
-    return _kept.start

@@ -24,9 +24,9 @@ def grouped_words(x: Array | PackedSigns, layer: Layer) -> tuple[Array, Strides]
             words = _regrouped(words, n * h * w, groups, channels)
         return words, by_pixel(groups, layer.geometry, depth)
     if layer.source.channels_last and layer.source.rank > 2:
-        words = bits.pack_signs(x.reshape(n, h, w, groups, channels), 4, 1, 0)
+        words = bits.pack_signs(x.reshape(n, h, w, groups, channels), 4)
         return words, by_pixel(groups, layer.geometry, depth)
-    words = bits.pack_signs(x.reshape(n, groups, channels, h, w), 2, 1, 0)
+    words = bits.pack_signs(x.reshape(n, groups, channels, h, w), 2)
     return words, by_group(groups, layer.geometry, depth)
 
 

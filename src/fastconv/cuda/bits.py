@@ -239,7 +239,7 @@ def _rows(x: Array, dimensions: int) -> tuple[Array, tuple[int, ...]]:
     return x, (*(0,) * (dimensions - len(own)), *own)
 
 
-PLANS: dict[type, Callable[..., Array]] = {
+PLANNERS: dict[type, Callable[..., Array]] = {
     Popcount: popcount,
     PopcountSum: popcount_sum,
     PackBits: packbits64,
@@ -253,7 +253,7 @@ PLANS: dict[type, Callable[..., Array]] = {
 @lru_cache(maxsize=256, typed=True)
 def plan(spec: Any) -> Callable[..., Array]:
     """What computes ``spec``; see :mod:`fastconv._specs.bits` for what to call it with."""
-    return partial(PLANS[type(spec)], spec)
+    return partial(PLANNERS[type(spec)], spec)
 
 
 def pack_signs(x: Array, axis: int, zero: int = 1) -> Array:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache, partial
 from math import gcd, prod
+from typing import Any
 
 import cupy
 import numpy as np
 
 from fastconv._geometry import Window
+from fastconv._specs.patches import Col2im, Im2col
 from fastconv.cuda.arrays import Array, contiguous, deliver, result
 from fastconv.cuda.compile import BLOCKS_PER_MULTIPROCESSOR, THREADS, c_type, launch_over, multiprocessors
 
@@ -18,9 +22,16 @@ NARROW = 2**30
 """Pixels of a padded image up to which 32 bits hold their places: half the instructions of 64."""
 
 
-def im2col(x: Array, geometry: Window, shape: tuple[int, ...], out: Array | None) -> Array:
-    x = contiguous(x)
-    target = result(out, shape, x.dtype, x)
+@lru_cache(maxsize=256, typed=True)
+def plan(spec: Im2col | Col2im) -> Callable[..., Array]:
+    """What computes ``spec``, called with an array and ``out``."""
+    run: Any = im2col if isinstance(spec, Im2col) else col2im
+    return partial(run, spec)
+
+
+def im2col(spec: Im2col, x: Array, out: Array | None) -> Array:
+    x, geometry = contiguous(x), spec.window
+    target = result(out, spec.shape, x.dtype, x)
     if target.size:
         rows, (out_rows, out_columns) = geometry.kernel[0], geometry.output
         planes = prod(x.shape[:-2])
@@ -34,15 +45,15 @@ def im2col(x: Array, geometry: Window, shape: tuple[int, ...], out: Array | None
     return deliver(target, out)
 
 
-def col2im(cols: Array, geometry: Window, shape: tuple[int, ...], out: Array | None) -> Array:
-    cols = contiguous(cols)
-    target = result(out, shape, cols.dtype, cols)
+def col2im(spec: Col2im, cols: Array, out: Array | None) -> Array:
+    cols, geometry = contiguous(cols), spec.window
+    target = result(out, spec.shape, cols.dtype, cols)
     common = [gcd(s, d) for s, d in zip(geometry.stride, geometry.dilation, strict=True)]
     inverse = [
         pow(d // c, -1, s // c) for s, d, c in zip(geometry.stride, geometry.dilation, common, strict=True)
     ]
     arguments = (
-        cols, target, prod(shape[:-2]), *geometry.size, *_sliding(geometry), *common, *inverse
+        cols, target, prod(spec.shape[:-2]), *geometry.size, *_sliding(geometry), *common, *inverse
     )  # fmt: skip
     launch_over(target.size, "col2im.cu", "col2im", _sum_types(cols.dtype), arguments)
     return deliver(target, out)

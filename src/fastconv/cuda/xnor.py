@@ -64,7 +64,7 @@ def xnor_linear(
 
 
 def pack_filters(weight: Array, zero: int) -> PackedFilters:
-    return PackedFilters(bits.pack_signs(weight, 1, zero, 0), weight.shape[1], _mean_magnitude(weight))
+    return PackedFilters(bits.pack_signs(weight, 1, zero), weight.shape[1], _mean_magnitude(weight))
 
 
 def xnor_conv2d(
@@ -139,7 +139,7 @@ def _mean_magnitude(weight: Array) -> Array:
 
 def _packed_rows(x: Array | PackedSigns, axis: int) -> Array:
     """Words of ``x`` packed along ``axis``, as a matrix of at least 2 dimensions."""
-    words = x.words if isinstance(x, PackedSigns) else bits.pack_signs(x, axis % x.ndim, 1, 0)
+    words = x.words if isinstance(x, PackedSigns) else bits.pack_signs(x, axis % x.ndim)
     return words if words.ndim > 1 else words.reshape(1, -1)
 
 

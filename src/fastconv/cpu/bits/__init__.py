@@ -22,7 +22,7 @@ from fastconv.cpu.bits.distances import plan_hamming
 from fastconv.cpu.bits.nonzeros import plan_packbits, plan_unpackbits
 from fastconv.cpu.bits.signs import plan_compare, plan_signs
 
-PLANS: dict[type, Callable[[Any], Callable[..., Array]]] = {
+PLANNERS: dict[type, Callable[[Any], Callable[..., Array]]] = {
     Popcount: plan_popcount,
     PopcountSum: plan_sum,
     PackBits: plan_packbits,
@@ -36,7 +36,7 @@ PLANS: dict[type, Callable[[Any], Callable[..., Array]]] = {
 @lru_cache(maxsize=256, typed=True)
 def plan(spec: Any) -> Callable[..., Array]:
     """What computes ``spec``; see :mod:`fastconv._specs.bits` for what to call it with."""
-    return PLANS[type(spec)](spec)
+    return PLANNERS[type(spec)](spec)
 
 
 def pack_signs(x: Array, axis: int, zero: int = 1) -> Array:

@@ -70,9 +70,9 @@ def _moved_back(rows: Array, axis: int, out: Array | None) -> Array:
 @kernel(record("words", "size"), words=np.uint64)
 def reverse_words(p, chunk, worker):
     """Reverse the bits of each word."""
-    words = carray(p.words, p.size)
     first, last = share(p, chunk, p.size)
-    for i in range(first, last):
+    words = carray(p.words, p.size)[first:last]
+    for i in range(words.size):
         words[i] = reverse64(words[i])
 
 

@@ -113,7 +113,8 @@ def _by_channel(thresholds: Shape, shape: Shape, axis: int) -> bool:
 
 def _bounds_of_number(dtype: np.dtype[Any], threshold: Any, strict: bool) -> Bounds | None:
     """What passes one threshold; None if nothing does."""
-    accepted = accepted_keys(dtype, np.reshape(threshold, ()) if np.ndim(threshold) else threshold, strict)
+    number = threshold if isinstance(threshold, (int, float)) else np.reshape(threshold, ())
+    accepted = accepted_keys(dtype, number, strict)
     return None if accepted is None or accepted[0] > accepted[1] else key_range(dtype, *accepted)
 
 

@@ -1,8 +1,8 @@
 """What becomes of the sums of binary products: compiled steps, and how they are told what to do.
 
-Sums of m pixels and up to 64 filters come pixel by pixel, y[q * UNIT + k], or filter by filter,
-y[k * pitch + q]. Steps are done on vectors of 64 filters of a pixel, or, in a record with ``by_line``, of up
-to 64 pixels of a filter, as they lie in the result.
+Blocks of sums of m pixels and up to 64 filters come pixel by pixel, y[at + q * UNIT + k], or filter by
+filter, y[at + k * line + q]. Steps are done on vectors of 64 filters of a pixel, or, in a record with
+``by_line``, of up to 64 pixels of a filter, as they lie in the result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fastconv._epilogue import PARAMETERS, Epilogue, Outcome, words_shape
 from fastconv._specs.xnor import BinaryConv
 from fastconv.cpu.arrays import Array, deliver, native, result
-from fastconv.cpu.kernels import own
+from fastconv.cpu.kernels import Kernel, kernel, own
 from fastconv.cpu.simd import copy_line
 from fastconv.cpu.vectors import (
     as_numbers_of,
@@ -36,7 +36,7 @@ from fastconv.cpu.vectors import (
     where_negative,
     zeros_like,
 )
-from fastconv.cpu.xnor.problem import OF_NUMBERS, UNIT
+from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, OF_NUMBERS, UNIT
 from fastconv.cpu.xnor.tiles import fetch_turned, store_turned, threshold_word
 from fastconv.packed import PackedFilters
 
@@ -97,86 +97,104 @@ def _parameter(parameters, index, by_line):
     return repeat(parameters, index) if by_line else load_row(parameters, index)
 
 
-@numba.njit(error_model="numpy")
-def store_rows(p, y, m, width, place):
-    """Finish y[q * UNIT + k], m pixels by ``width`` filters, whose place is (image, filter, pixel,
-    worker)."""
-    image, o, pixel, _ = place
+BLOCK = 7
+"""Integers of what finishes a block of sums: worker, where the block begins in its sums, pixels m, filters
+width (64 at most), and image, filter and pixel of the first."""
+
+
+@kernel(FINISH, BLOCK, **ELEMENTS)
+def integer_rows(p, worker, at, m, width, image, o, pixel):
+    """Store sums, pixel by pixel: where a pixel's filters are neighbours in the result."""
+    y, integers = own(p, p.sums, worker, p.sums_size), carray(p.integers, p.number_count)
     begin = place_of(p, image, o, pixel)
-    if p.step_count == 0:
-        integers = carray(p.integers, p.number_count)
-        if p.with_numbers != 0 and p.pixel_stride == 1:
-            store_turned(y, UNIT, m, width, integers, begin, p.filter_stride)
-        elif p.with_numbers != 0:
-            for q in range(m):
-                at = begin + q * p.pixel_stride
-                copy_line(y[q * UNIT : q * UNIT + width], integers[at : at + width])
-        if p.with_signs != 0:
-            tau, flip = carray(p.tau, 1), carray(p.flip, 1)
-            for q in range(m):
-                store_word(p, threshold_word(y, q * UNIT, tau, flip, o), width, image, o, pixel + q)
-        return
-    _store_finished_rows(p, y, m, width, place, begin)
-
-
-@numba.njit(error_model="numpy")
-def _store_finished_rows(p, y, m, width, place, begin):
-    """:func:`store_rows` by steps. Where a filter's pixels are neighbours in the result, numbers and
-    residuals are turned over, block by block, in the worker's spare rows."""
-    image, o, pixel, worker = place
-    parameters, bounds, flip = carray(p.parameters, 1), carray(p.bounds, 1), carray(p.flip, 1)
-    numbers, window = carray(p.numbers, p.number_count), carray(p.window, p.pixels * p.groups)
-    residual = carray(p.residual, p.number_count)
-    spare = own(p, p.spare, worker, SPARE)
-    turned = p.pixel_stride == 1
-    if turned and p.adds != 0:
-        fetch_turned(residual, begin, p.filter_stride, m, width, spare)
-    g = o // p.filters
-    spans_groups = (o + width - 1) // p.filters != g
-    window_at = (image * p.groups + g) * p.positions + pixel
     for q in range(m):
-        at = begin + q * p.pixel_stride
+        row, to = at + q * UNIT, begin + q * p.pixel_stride
+        copy_line(y[row : row + width], integers[to : to + width])
+
+
+@kernel(FINISH, BLOCK, **ELEMENTS)
+def integer_rows_turned(p, worker, at, m, width, image, o, pixel):
+    """Store sums, pixel by pixel, where a filter's pixels are neighbours in the result."""
+    y, integers = own(p, p.sums, worker, p.sums_size)[at:], carray(p.integers, p.number_count)
+    store_turned(y, UNIT, m, width, integers, (place_of(p, image, o, pixel), p.filter_stride))
+
+
+@kernel(FINISH, BLOCK, **ELEMENTS)
+def integer_lines(p, worker, at, m, width, image, o, pixel):
+    """Store sums, filter by filter, where a filter's pixels are neighbours in the result."""
+    y, integers = own(p, p.sums, worker, p.sums_size), carray(p.integers, p.number_count)
+    for k in range(width):
+        line, to = at + k * p.line, place_of(p, image, o + k, pixel)
+        copy_line(y[line : line + m], integers[to : to + m])
+
+
+@kernel(FINISH, BLOCK, **ELEMENTS)
+def compared_rows(p, worker, at, m, width, image, o, pixel):
+    """Store the signs of sums, pixel by pixel, and the sums if they are wanted."""
+    y = own(p, p.sums, worker, p.sums_size)[at:]
+    tau, flip = carray(p.tau, 1), carray(p.flip, 1)
+    for q in range(m):
+        store_word(p, threshold_word(y, q * UNIT, tau, flip, o), width, image, o, pixel + q)
+    if p.with_numbers == 0:
+        return
+    integers, begin = carray(p.integers, p.number_count), place_of(p, image, o, pixel)
+    if p.pixel_stride == 1:
+        store_turned(y, UNIT, m, width, integers, (begin, p.filter_stride))
+    else:
+        for q in range(m):
+            to = begin + q * p.pixel_stride
+            copy_line(y[q * UNIT : q * UNIT + width], integers[to : to + width])
+
+
+@kernel(FINISH, BLOCK, **ELEMENTS)
+def number_rows(p, worker, at, m, width, image, o, pixel):
+    """Store the numbers that steps make of sums, pixel by pixel, their signs, or both.
+
+    Where a filter's pixels are neighbours in the result, numbers and residuals are turned over, block by
+    block, in the worker's spare rows.
+    """
+    y, spare = own(p, p.sums, worker, p.sums_size)[at:], own(p, p.spare, worker, SPARE)
+    parameters, bounds, flip = carray(p.parameters, 1), carray(p.bounds, 1), carray(p.flip, 1)
+    numbers, residual = carray(p.numbers, p.number_count), carray(p.residual, p.number_count)
+    window, begin = carray(p.window, p.pixels * p.groups), place_of(p, image, o, pixel)
+    turned, group = p.pixel_stride == 1, o // p.filters
+    if turned and p.adds != 0:
+        fetch_turned(residual, (begin, p.filter_stride), m, width, spare)
+    k_at = (image * p.groups + group) * p.positions + pixel
+    spans_groups = p.window_given != 0 and (o + width - 1) // p.filters != group
+    for q in range(m):
+        to = begin + q * p.pixel_stride
         v = as_numbers_of(load_row(y, q * UNIT), parameters)
-        if spans_groups and p.window_given != 0:
+        if spans_groups:
             for k in range(width):
-                spare[K_ROW + k] = window[window_at + ((o + k) // p.filters - g) * p.positions + q]
-            where = (spare, q * UNIT, spare, K_ROW) if turned else (residual, at, spare, K_ROW)
-            v = finish(p, v, o, where, True, False, width)
-        else:
-            where = (
-                (spare, q * UNIT, window, window_at + q) if turned else (residual, at, window, window_at + q)
-            )
-            v = finish(p, v, o, where, False, False, width)
+                spare[K_ROW + k] = window[k_at + ((o + k) // p.filters - group) * p.positions + q]
+        added = (spare, q * UNIT) if turned else (residual, to)
+        means = (spare, K_ROW) if spans_groups else (window, k_at + q)
+        v = finish(p, v, o, added + means, spans_groups, False, width)
         if p.with_numbers != 0:
-            if turned:
-                store_some(spare, q * UNIT, v, UNIT)
-            else:
-                store_some(numbers, at, v, width)
+            stored = (spare, q * UNIT, UNIT) if turned else (numbers, to, width)
+            store_some(stored[0], stored[1], v, stored[2])
         if p.with_signs != 0:
             word = reached(v, load_row(bounds, o)) ^ nonzero(load_row(flip, o))
             store_word(p, word, width, image, o, pixel + q)
     if turned and p.with_numbers != 0:
-        store_turned(spare, UNIT, m, width, numbers, begin, p.filter_stride)
+        store_turned(spare, UNIT, m, width, numbers, (begin, p.filter_stride))
 
 
-@numba.njit(error_model="numpy")
-def store_lines(p, lines, pitch, m, width, place):
-    """Finish lines[k * pitch + q], m pixels by ``width`` filters, where a filter's pixels are neighbours in
+@kernel(FINISH, BLOCK, **ELEMENTS)
+def number_lines(p, worker, at, m, width, image, o, pixel):
+    """Store the numbers that steps make of sums, filter by filter, where a filter's pixels are neighbours in
     the result. Up to a multiple of 64 pixels are read of a line."""
-    image, o, pixel, _ = place
-    parameters, integers = carray(p.parameters, 1), carray(p.integers, p.number_count)
+    y, parameters = own(p, p.sums, worker, p.sums_size), carray(p.parameters, 1)
     numbers, residual = carray(p.numbers, p.number_count), carray(p.residual, p.number_count)
     window = carray(p.window, p.pixels * p.groups)
     for k in range(width):
         begin = place_of(p, image, o + k, pixel)
-        if p.step_count == 0:
-            copy_line(lines[k * pitch : k * pitch + m], integers[begin : begin + m])
-            continue
-        window_at = (image * p.groups + (o + k) // p.filters) * p.positions + pixel
+        k_at = (image * p.groups + (o + k) // p.filters) * p.positions + pixel
         for q in range(0, m, UNIT):
             count = min(UNIT, m - q)
-            v = as_numbers_of(load_row(lines, k * pitch + q), parameters)
-            v = finish(p, v, o + k, (residual, begin + q, window, window_at + q), True, True, count)
+            v = as_numbers_of(load_row(y, at + k * p.line + q), parameters)
+            v = finish(p, v, o + k, (residual, begin + q, window, k_at + q), True, True, count)
             store_some(numbers, begin + q, v, count)
 
 
@@ -229,6 +247,7 @@ class Finish:
         self.floats = outcome.dtype if outcome.steps else np.dtype(np.float32)
         self.rows = sum(PARAMETERS[kind] for kind in outcome.steps)
         self.windowed = "window" in outcome.steps
+        self.parametrized = bool(outcome.steps or outcome.signs)
 
     def values(self) -> dict[str, Any]:
         """Fields that are the same in every call."""
@@ -241,10 +260,24 @@ class Finish:
             "word_count": prod(self.words),
             "with_numbers": outcome.numbers,
             "with_signs": outcome.signs,
-            "by_line": self.by_line,
             "adds": "add" in outcome.steps,
             "window_given": self.windowed,
         }
+
+    def of_rows(self) -> int:
+        """The address of what finishes sums that come pixel by pixel."""
+        outcome = self.outcome
+        kernel: Kernel = integer_rows_turned if self.by_line else integer_rows
+        if outcome.steps:
+            kernel = number_rows
+        elif outcome.signs:
+            kernel = compared_rows
+        return kernel.compiled(self.elements())
+
+    def of_lines(self) -> int:
+        """The address of what finishes sums that come filter by filter."""
+        kernel = number_lines if self.outcome.steps else integer_lines
+        return kernel.compiled(self.elements())
 
     def elements(self) -> dict[str, Any]:
         return dict.fromkeys(OF_NUMBERS, self.floats)
@@ -252,12 +285,13 @@ class Finish:
     def scratch(self) -> dict[str, int]:
         return {"spare": SPARE} if self.outcome.steps and not self.by_line else {}
 
-    def targets(self, out: Array | None, *inputs: Array) -> dict[str, Array]:
+    def targets(self, out: Array | None, inputs: list[Array]) -> dict[str, Array]:
         """Arrays that kernels may write what is wanted to, by the record's names."""
         found, outcome = {}, self.outcome
         if outcome.numbers:
+            fresh = np.empty(self.shape, outcome.dtype) if out is None else None
             name = "numbers" if outcome.steps else "integers"
-            found[name] = result(out, self.shape, outcome.dtype, *inputs)
+            found[name] = result(out, self.shape, outcome.dtype, *inputs) if fresh is None else fresh
         if outcome.signs:
             words = None if outcome.numbers else out
             found["signs"] = result(words, self.words, np.uint64, *inputs)
@@ -266,14 +300,16 @@ class Finish:
     def delivered(self, targets: dict[str, Array], out: Array | None) -> Any:
         """What a plan gives: numbers, words, or both."""
         given = [*targets.values()]
-        given[0] = deliver(given[0], out)
+        if out is not None:
+            given[0] = deliver(given[0], out)
         return given[0] if len(given) == 1 else tuple(given)
 
     def parameters(self, epilogue: Epilogue) -> dict[str, Array]:
         """The numbers of ``epilogue`` by the record's names; kept with it."""
-        if not (self.outcome.steps or self.outcome.signs):
+        if not self.parametrized:
             return {}
-        return epilogue.derived("cpu", lambda: self._laid_out(epilogue))
+        found: dict[str, Array] = epilogue.derived("cpu", lambda: self._laid_out(epilogue))
+        return found
 
     def _laid_out(self, epilogue: Epilogue) -> dict[str, Array]:
         found: dict[str, Array] = {}
@@ -305,4 +341,4 @@ class NothingPlan:
         self.finish = Finish(spec.outcome, spec.shape, spec.logical, last)
 
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
-        return self.finish.delivered(self.finish.targets(out), out)
+        return self.finish.delivered(self.finish.targets(out, []), out)

@@ -66,6 +66,7 @@ class PaddedWords:
         self.shape = (spec.images, spec.groups, *geometry.padded, depth)
         self.padded = geometry.padded != geometry.size
         (self.top, _), (self.left, _) = geometry.padding
+        self.job: Job | None = None
         if spec.dtype is not None and prod(self.shape):
             h, w = geometry.size
             nbytes = spec.images * spec.groups * spec.channels * h * w * spec.dtype.itemsize
@@ -75,22 +76,26 @@ class PaddedWords:
                 channels=spec.channels, rows=h, columns=w, padded_rows=geometry.padded[0],
                 padded_columns=geometry.padded[1], above=self.top, left=self.left,
             )  # fmt: skip
+            image = np.empty(spec.source.shape(spec.images, spec.groups * spec.channels, h, w), np.bool_)
+            flat, origin, steps = flat_image(image, spec.source)
+            self.steps, self.native = _places(flat.size, origin, steps), spec.dtype.isnative
 
     def __call__(self, x: Array) -> Array:
         """The words of real numbers, or of words whose groups are packed together."""
         if self.spec.dtype is None:
             return self._bordered(x if self.spec.groups == 1 else self._regrouped(x))
         words = np.zeros(self.shape, np.uint64) if self.padded else np.empty(self.shape, np.uint64)
-        if words.size:
-            keys, _, _ = sign_keys(x)
-            flat, origin, steps = flat_image(keys, self.spec.source)
-            if 1 not in (steps[1], steps[3]):
-                flat, origin, steps = flat_image(native(keys), self.spec.source)
-            image, channel, row, pixel = steps
-            self.job(
-                x=flat, low=self.low, span=self.span, words=words, size=flat.size, origin=origin,
-                image_step=image, channel_step=channel, row_step=row, pixel_step=pixel,
-            )  # fmt: skip
+        if not self.job:
+            return words
+        flags = x.flags
+        if flags.c_contiguous and flags.aligned and self.native:
+            self.job(x=x, low=self.low, span=self.span, words=words, **self.steps)
+            return words
+        keys, _, _ = sign_keys(x)
+        flat, origin, steps = flat_image(keys, self.spec.source)
+        if 1 not in (steps[1], steps[3]):
+            flat, origin, steps = flat_image(native(keys), self.spec.source)
+        self.job(x=flat, low=self.low, span=self.span, words=words, **_places(flat.size, origin, steps))
         return words
 
     def _bordered(self, words: Array) -> Array:
@@ -106,14 +111,20 @@ class PaddedWords:
         spec = self.spec
         shape = spec.images, *spec.geometry.size, spec.groups, spec.channels
         unpack = UnpackBits(memory_of(words), words.ndim - 1, spec.groups * spec.channels)
-        ones = bits.plan(unpack)(words, None).reshape(shape).transpose(0, 3, 1, 2, 4)
-        regrouped: Array = bits.plan(PackBits(memory_of(ones), 4))(ones, None)
+        ones = bits.plan(unpack)(words).reshape(shape).transpose(0, 3, 1, 2, 4)
+        regrouped: Array = bits.plan(PackBits(memory_of(ones), 4))(ones)
         return regrouped
+
+
+def _places(size: int, origin: int, steps: tuple[int, ...]) -> dict[str, int]:
+    """Where images lie in flat memory, as the record says it."""
+    names = "image_step", "channel_step", "row_step", "pixel_step"
+    return {"size": size, "origin": origin, **dict(zip(names, steps, strict=True))}
 
 
 def unpacked(words: Array, length: int) -> Array:
     """Signs as int8."""
-    ones = bits.plan(UnpackBits(memory_of(words), words.ndim - 1, length))(words, None)
+    ones = bits.plan(UnpackBits(memory_of(words), words.ndim - 1, length))(words)
     signs: Array = ones.view(np.int8) * np.int8(2) - np.int8(1)
     return signs
 

@@ -20,12 +20,12 @@ from fastconv._specs.xnor import BinaryConv
 from fastconv.cpu import threads
 from fastconv.cpu.arrays import Array, flat_image, sign_keys
 from fastconv.cpu.bits.vectors import in_range
-from fastconv.cpu.kernels import Job, kernel, own, share
+from fastconv.cpu.kernels import Job, call_with, kernel, own, record, share
 from fastconv.cpu.simd import LANES, PIXELS
-from fastconv.cpu.xnor.epilogue import Finish, store_lines, store_rows
+from fastconv.cpu.xnor.epilogue import Finish
 from fastconv.cpu.xnor.means import window_means
 from fastconv.cpu.xnor.pack import sign_bounds, unpacked
-from fastconv.cpu.xnor.problem import ELEMENTS, UNIT, product_record
+from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, UNIT
 from fastconv.cpu.xnor.tiles import sum_signs, turn_over
 from fastconv.packed import PackedFilters, PackedSigns
 
@@ -46,16 +46,16 @@ STRIP_COLUMNS = 1024
 STRIP_BYTES = 32 * 1024
 """Bytes of a strip from which on it takes no more rows: two thirds of a usual L1 cache."""
 
-PLANES = product_record(
-    "x low span taps places shifts strip order sums",
-    "images size origin channel_step terms band tile_rows tile_columns line strip_rows pitch shift_count "
-    "strip_size order_size sums_size down across",
+PLANES = record(
+    "x low span taps places shifts strip order",
+    "size origin channel_step terms band tile_rows tile_columns strip_rows pitch shift_count strip_size "
+    "order_size down across by_line",
+    FINISH,
 )
 
 
 @kernel(
-    PLANES, taps=np.int64, places=np.int64, shifts=np.int64, strip=np.int8, order=np.int64, sums=np.int32,
-    **ELEMENTS,
+    PLANES, taps=np.int64, places=np.int64, shifts=np.int64, strip=np.int8, order=np.int64, **ELEMENTS,
 )  # fmt: skip
 def multiply_planes(p, chunk, worker):
     """y = sum of sign(x) * weight over each window, finished and stored.
@@ -91,13 +91,13 @@ def sum_tile(p, worker, image, o, i, j):
             for k in range(count):
                 start, middle, end = k * p.terms, k * p.terms + taps[o + k, 0], (k + 1) * p.terms
                 sum_line(strip, begin, order, (start, middle, end), sums, k * p.line, size)
-            place = (image, o, (i + r) * width + j + first, worker)
+            pixel = (i + r) * width + j + first
             if p.by_line != 0:
-                store_lines(p, sums, p.line, size, count, place)
+                call_with(p.finish_lines, p, (worker, np.int64(0), size, count, image, o, pixel))
             else:
-                rows = sums[-(-count // PIXELS) * PIXELS * p.line :]
-                turn_over(sums, p.line, count, size, rows, 0, UNIT)
-                store_rows(p, rows, size, count, place)
+                at = -(-count // PIXELS) * PIXELS * p.line
+                turn_over(sums, p.line, count, size, sums[at:], 0, UNIT)
+                call_with(p.finish_rows, p, (worker, at, size, count, image, o, pixel))
 
 
 @numba.njit(error_model="numpy")
@@ -271,19 +271,21 @@ class PixelConv:
         self.job = Job(
             multiply_planes,
             1 if workers == 1 else min(tasks, threads.CHUNKS_EACH * workers),
-            {"x": kind, "low": kind, "span": kind, **finish.elements()},
+            {"x": kind, "low": kind, "span": kind},
             {**strips.scratch, **finish.scratch()},
             images=spec.images, places=strips.places, shifts=strips.shifts, terms=terms,
             strip_size=strips.scratch["strip"], order_size=strips.scratch["order"],
-            sums_size=strips.scratch["sums"],
+            sums_size=strips.scratch["sums"], by_line=finish.by_line,
+            finish_lines=finish.of_lines() if finish.by_line else 0,
+            finish_rows=0 if finish.by_line else finish.of_rows(),
             **strips.numbers, **problem, **finish.values(),
         )  # fmt: skip
         self.means = window_means(spec)
 
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
         finish = self.finish
-        values = finish.parameters(epilogue)
-        targets = finish.targets(out, x, filters.words, *values.values())
+        values = finish.parameters(epilogue) if finish.parametrized else {}
+        targets = finish.targets(out, [x, filters.words, *values.values()])
         if self.means is not None:
             values = {**values, "window": self.means(x)}
         if self.spec.dtype is None:

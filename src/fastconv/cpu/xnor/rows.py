@@ -53,7 +53,8 @@ class MatmulPlan:
                 left = np.broadcast_to(left, (*self.spec.batch, self.m, self.depth))
                 right = np.broadcast_to(right, (*self.spec.batch, self.n, self.depth))
             tiles = filter_tiles(right.reshape(self.groups * self.n, 1, 1, self.depth), self.groups)
-            self.product(native(left), tiles, self.product.totals, integers=target)
+            product = self.product
+            product.job(x=native(left), tiles=tiles, totals=product.totals, totals_step=0, integers=target)
         return deliver(target, out)
 
 
@@ -77,13 +78,14 @@ class LinearPlan:
         self, x: Array, weight: PackedFilters | PackedSigns, epilogue: Epilogue, out: Array | None = None
     ) -> Any:
         values = self.finish.parameters(epilogue)
-        targets = self.finish.targets(out, x, *weight.arrays(), *values.values())
+        targets = self.finish.targets(out, [x, *weight.arrays(), *values.values()])
         if self.product is not None:
             if self.means is not None:
                 values = {**values, "window": self.means(x.reshape(1, 1, self.rows, self.k))}
             words = x if self.spec.dtype is None else bits.pack_signs(x, x.ndim - 1)
             tiles = _tiles_of(weight)
-            self.product(native(words), tiles, self.product.totals, **values, **targets)
+            totals = self.product.totals
+            self.product.job(x=native(words), tiles=tiles, totals=totals, totals_step=0, **values, **targets)
         return self.finish.delivered(targets, out)
 
 

@@ -260,8 +260,10 @@ def turn_over(y, pitch, rows, columns, out, begin, step):
 
 
 @numba.njit(error_model="numpy")
-def store_turned(y, pitch, m, width, out, begin, step):
-    """out[begin + k * step + q] = y[q * pitch + k] for q < m, k < ``width``, and nothing else."""
+def store_turned(y, pitch, m, width, out, place):
+    """out[begin + k * step + q] = y[q * pitch + k] for q < m, k < ``width``, and nothing else; ``place`` is
+    (begin, step)."""
+    begin, step = place
     whole = width // PIXELS * PIXELS if m >= PIXELS else 0
     turn_over(y, pitch, m, whole, out, begin, step)
     for k in range(whole, width):
@@ -270,9 +272,10 @@ def store_turned(y, pitch, m, width, out, begin, step):
 
 
 @numba.njit(error_model="numpy")
-def fetch_turned(x, begin, step, m, width, rows):
-    """rows[q * UNIT + k] = x[begin + k * step + q] for q < m, k < ``width``; behind them the rows have room
-    for the lines of x."""
+def fetch_turned(x, place, m, width, rows):
+    """rows[q * UNIT + k] = x[begin + k * step + q] for q < m, k < ``width``, ``place`` being (begin, step);
+    behind them the rows have room for the lines of x."""
+    begin, step = place
     lines = rows[UNIT * UNIT : 2 * UNIT * UNIT]
     for k in range(width):
         copy_line(x[begin + k * step : begin + k * step + m], lines[k * UNIT : k * UNIT + m])

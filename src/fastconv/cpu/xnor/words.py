@@ -15,13 +15,13 @@ from fastconv._shared.problem import Strides, by_group, problem_of, result_strid
 from fastconv._specs.xnor import BinaryConv
 from fastconv.cpu import threads
 from fastconv.cpu.arrays import Array
-from fastconv.cpu.kernels import Job, kernel, own, share
+from fastconv.cpu.kernels import Job, call_with, kernel, own, record, share
 from fastconv.cpu.simd import LANES, PIXELS
 from fastconv.cpu.xnor.borders import edge_totals, edges
-from fastconv.cpu.xnor.epilogue import Finish, place_of, store_lines, store_rows
+from fastconv.cpu.xnor.epilogue import Finish, place_of
 from fastconv.cpu.xnor.means import window_means
 from fastconv.cpu.xnor.pack import PaddedWords, filter_tiles
-from fastconv.cpu.xnor.problem import ELEMENTS, UNIT, product_record
+from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, UNIT
 from fastconv.cpu.xnor.tiles import (
     TILE_PIXELS,
     TILE_VECTORS,
@@ -38,9 +38,10 @@ take 15 KiB."""
 SMALL_PRODUCTS = 2**23
 """Sign products up to which one thread multiplies words: 8 us on AVX-512."""
 
-PRODUCT = product_record(
-    "x tiles offsets row_kinds column_kinds totals starts sums",
-    "images window_words run runs totals_step task_pixels task_most parts splits padded direct",
+PRODUCT = record(
+    "x tiles offsets row_kinds column_kinds totals starts",
+    "window_words run runs totals_step task_pixels task_most parts splits padded direct by_line",
+    FINISH,
 )
 
 full_tile, full_pixel = xnor_tile(TILE_PIXELS, TILE_VECTORS), xnor_tile(1, TILE_VECTORS)
@@ -49,7 +50,7 @@ thin_tile, thin_pixel = xnor_tile(TILE_PIXELS, 1), xnor_tile(1, 1)
 
 @kernel(
     PRODUCT, x=np.uint64, tiles=np.uint64, offsets=np.int64, row_kinds=np.int64, column_kinds=np.int64,
-    totals=np.int32, starts=np.int64, sums=np.int32, **ELEMENTS,
+    totals=np.int32, starts=np.int64, numbers=np.int32, **ELEMENTS,
 )  # fmt: skip
 def multiply_words(p, chunk, worker):
     """y = totals - 2 * (bits in which each window differs from each filter), finished and stored.
@@ -65,11 +66,11 @@ def multiply_words(p, chunk, worker):
         multiply_part(p, worker, image, part * p.task_pixels, split)
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def multiply_part(p, worker, image, pixel, split):
     """Some pixels of an image, from ``pixel`` on, against one of the parts that the filters are split
     into."""
-    starts, sums = own(p, p.starts, worker, 2 * MOST_PIXELS), own(p, p.sums, worker, 2 * UNIT * UNIT)
+    starts, sums = own(p, p.starts, worker, 2 * MOST_PIXELS), own(p, p.sums, worker, p.sums_size)
     m = min(p.task_pixels, p.positions - pixel)
     place_windows(p, pixel, m, starts)
     units = p.groups * -(-p.filters // UNIT)
@@ -95,7 +96,7 @@ def place_windows(p, pixel, m, starts):
         i, j = i + 1, 0
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def multiply_unit(p, unit, m, starts, sums, where):
     """m pixels against up to 64 filters of a group; ``where``: their image, the first of them, and the
     worker."""
@@ -104,38 +105,27 @@ def multiply_unit(p, unit, m, starts, sums, where):
     g, f = unit // units, unit % units * UNIT
     width, o = min(UNIT, p.filters - f), g * p.filters + f
     plane, column, blocks = image * p.image_step + g * p.group_step, g * p.padded + f, -(-width // LANES)
-    place = (image, o, pixel, worker)
     if p.direct != 0 and width % LANES == 0:
-        integers = carray(p.integers, p.number_count)
-        begin = place_of(p, image, o, pixel)
+        integers, begin = carray(p.integers, p.number_count), place_of(p, image, o, pixel)
         multiply_tiles(p, plane, starts, m, column, blocks, (integers, begin, p.pixel_stride))
         return
     if p.by_line != 0:
-        ask_for_lines(p, m, width, place)
-    multiply_tiles(p, plane, starts, m, column, blocks, (sums, 0, UNIT))
-    if p.by_line == 0:
-        store_rows(p, sums, m, width, place)
-    elif p.step_count == 0 and m >= PIXELS and width % PIXELS == 0:
-        begin = place_of(p, image, o, pixel)
-        turn_over(sums, UNIT, m, width, carray(p.integers, p.number_count), begin, p.filter_stride)
+        ask_for_lines(p, m, width, image, o, pixel)
+    multiply_tiles(p, plane, starts, m, column, blocks, (sums, np.int64(0), np.int64(UNIT)))
+    if p.by_line != 0 and p.step_count != 0:
+        turn_over(sums, UNIT, m, width, sums[UNIT * UNIT :], 0, UNIT)
+        call_with(p.finish_lines, p, (worker, UNIT * UNIT, m, width, image, o, pixel))
     else:
-        lines = sums[UNIT * UNIT :]
-        turn_over(sums, UNIT, m, width, lines, 0, UNIT)
-        store_lines(p, lines, UNIT, m, width, place)
+        call_with(p.finish_rows, p, (worker, 0, m, width, image, o, pixel))
 
 
 @numba.njit(error_model="numpy")
-def ask_for_lines(p, m, width, place):
+def ask_for_lines(p, m, width, image, o, pixel):
     """Ask for the lines that are going to be written in ``width`` rows of m, which no hardware foresees."""
-    image, o, pixel, _ = place
-    integers, numbers = carray(p.integers, 1), carray(p.numbers, 1)
-    begin = place_of(p, image, o, pixel)
+    result, begin = carray(p.integers if p.step_count == 0 else p.numbers, 1), place_of(p, image, o, pixel)
     for k in range(width):
         for q in range(0, m, PIXELS):
-            if p.step_count == 0:
-                prefetch_to_write(integers, begin + k * p.filter_stride + q)
-            else:
-                prefetch_to_write(numbers, begin + k * p.filter_stride + q)
+            prefetch_to_write(result, begin + k * p.filter_stride + q)
 
 
 @numba.njit(error_model="numpy")
@@ -211,7 +201,7 @@ class Product:
         self.job = Job(
             multiply_words,
             1 if workers == 1 else min(tasks, threads.CHUNKS_EACH * workers),
-            finish.elements(),
+            {},
             {"starts": 2 * MOST_PIXELS, "sums": 2 * UNIT * UNIT, **finish.scratch()},
             offsets=offsets,
             run=run,
@@ -221,16 +211,17 @@ class Product:
             column_kinds=column_kinds,
             padded=padded,
             images=words.images,
+            sums_size=2 * UNIT * UNIT,
+            line=UNIT,
+            finish_rows=finish.of_rows(),
+            finish_lines=finish.of_lines() if finish.by_line and outcome.steps else 0,
+            by_line=finish.by_line,
             direct=outcome.numbers and not (outcome.steps or outcome.signs or finish.by_line),
             task_most=MOST_PIXELS,
             **cut,
             **problem,
             **finish.values(),
         )
-
-    def __call__(self, words: Array, tiles: Array, totals: Array, **values: Array) -> None:
-        step = self.step if len(totals) > 1 else 0
-        self.job(x=words, tiles=tiles, totals=totals, totals_step=step, **values)
 
 
 def _runs(geometry: Window, depth: int) -> tuple[Array, int]:
@@ -291,26 +282,28 @@ class WordConv:
         strides = result_strides(spec.groups, part, geometry.positions, last)
         self.product = Product(words, self.finish, strides)
         self.pack, self.means = PaddedWords(spec), window_means(spec)
+        self.layout = "words", self.product.kinds, spec.groups, spec.pad_value, terms
 
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
-        finish, groups = self.finish, self.spec.groups
-        values = finish.parameters(epilogue)
-        targets = finish.targets(out, x, filters.words, *values.values())
+        finish = self.finish
+        values = finish.parameters(epilogue) if finish.parametrized else {}
+        targets = finish.targets(out, [x, filters.words, *values.values()])
         if self.means is not None:
             values = {**values, "window": self.means(x)}
-        tiles = filters.derived(("tiles", groups), lambda: filter_tiles(filters.words, groups))
-        self.product(self.pack(x), tiles, self._totals(filters), **values, **targets)
+        tiles, totals, step = filters.derived(self.layout, lambda: self._laid_out(filters))
+        self.product.job(x=self.pack(x), tiles=tiles, totals=totals, totals_step=step, **values, **targets)
         return finish.delivered(targets, out)
 
-    def _totals(self, filters: PackedFilters) -> Array:
-        """The sums of windows that differ nowhere from a filter, where padding counts as -1 in comparing but
-        shall count as the spec says."""
-        kinds, spec = self.product.kinds, self.spec
+    def _laid_out(self, filters: PackedFilters) -> tuple[Array, Array, int]:
+        """The filters as tiles, and the sums of windows that differ nowhere from a filter, where padding
+        counts as
+        -1 in comparing but shall count as the spec says; the step from one kind of edge to the next in
+        these."""
+        spec, kinds, product = self.spec, self.product.kinds, self.product
+        tiles = filters.derived(("tiles", spec.groups), lambda: filter_tiles(filters.words, spec.groups))
         if spec.pad_value == -1 or len(kinds[0]) * len(kinds[1]) == 1:
-            return self.product.totals
-        key = "totals", kinds, spec.groups, spec.pad_value
-        totals: Array = filters.derived(key, lambda: edge_totals(filters, kinds, spec.groups, spec.pad_value))
-        return totals
+            return tiles, product.totals, 0
+        return tiles, edge_totals(filters, kinds, spec.groups, spec.pad_value), product.step
 
 
 plan = WordConv

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -40,42 +41,60 @@ def shapes(parts: int) -> list[tuple[int, int]]:
     return sorted(found | {(r, 1) for r in rows})
 
 
+class Source(NamedTuple):
+    """Pixels in memory: the address of the first, and pixels from row to row."""
+
+    address: int | np.int64
+    pitch: int
+
+
+class Piece(NamedTuple):
+    """``rows`` x ``width`` taps of a kernel: tap (a, b) is taps[first + b * pitch + a] of a flat array."""
+
+    taps: Any
+    first: int
+    pitch: int
+    rows: int
+    width: int
+
+
+class Place(NamedTuple):
+    """Where results go: (i, j) to results[start + i * pitch + j] of a flat array."""
+
+    results: Any
+    start: int | np.int64
+    pitch: int
+
+
 @intrinsic
 def correlate_strip(
     typing: Any,
     source: Any,
-    pitch: Any,
-    taps: Any,
-    first: Any,
-    tap_pitch: Any,
-    width: Any,
-    rows: Any,
+    piece: Any,
+    place: Any,
     columns: Any,
-    out: Any,
-    target: Any,
-    out_pitch: Any,
     height: Any,
     kept: Any,
     add: Any,
     stream: Any,
 ) -> Any:
-    """Correlate a strip of ``columns`` vectors with ``rows`` rows of a kernel: for i < height, j < kept,
-    out[target + i * out_pitch + j] = (+= if ``add``) sum over a < rows, b < width of
-    taps[first + b * tap_pitch + a] * x[(i + a) * pitch + b + j].
+    """Correlate a strip of ``columns`` vectors with a ``piece`` of a kernel: result (i, j) of ``place`` for
+    i < height, j < kept = (+= if ``add``) sum over a < piece.rows, b < piece.width of
+    tap (a, b) * pixel (i + a, j + b) of ``source``, whose dtype is that of the taps.
 
-    ``source`` is the address of x, whose dtype is that of ``taps``; (rows, columns) is one of
-    :func:`shapes`; a strip of one vector keeps ``kept`` results of each row, a wider one all. Sums of the
-    ``rows`` output rows that a pixel belongs to are in flight at once, so that it is loaded once.
+    (piece.rows, columns) is one of :func:`shapes`; a strip of one vector keeps ``kept`` results of each row,
+    a wider one all. Sums of the ``piece.rows`` output rows that a pixel belongs to are in flight at once, so
+    that it is loaded once.
 
     With ``stream``, wider strips, whose rows must begin at multiples of a vector, are stored past the caches,
     and not yet ordered before what follows: see :func:`fence`.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        strip = _Strip(context, builder, taps, out, args)
+        strip = _Strip(context, builder, (piece.types[0], place.types[0]), args)
         unknown = builder.append_basic_block("no.such.shape")
         done = builder.append_basic_block("done")
-        code = builder.add(builder.mul(args[6], _i64(64)), args[7])
+        code = builder.add(builder.mul(strip.rows, _i64(64)), args[3])
         switch = builder.switch(code, unknown)
         for shape in shapes(strip.parts):
             block = builder.append_basic_block(f"strip.{shape[0]}.{shape[1]}")
@@ -88,14 +107,8 @@ def correlate_strip(
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    index = types.intp
-    return (
-        types.void(
-            index, index, taps, index, index, index, index, index,
-            out, index, index, index, index, types.boolean, types.boolean,
-        ),
-        generate,
-    )  # fmt: skip
+    index, flag = types.intp, types.boolean
+    return types.void(source, piece, place, index, index, index, flag, flag), generate
 
 
 @contextmanager
@@ -116,11 +129,12 @@ def _count_up_to(builder: Any, count: Any) -> Iterator[Any]:
 class _Strip:
     """The code of :func:`correlate_strip` for one shape after another."""
 
-    def __init__(self, context: Any, builder: Any, taps: Any, out: Any, args: Any) -> None:
-        (
-            source, self.pitch, weights, first, self.tap_pitch, self.width, _, _,
-            result, target, self.out_pitch, self.height, self.kept, self.add, self.stream,
-        ) = args  # fmt: skip
+    def __init__(self, context: Any, builder: Any, arrays: Any, args: Any) -> None:
+        source, piece, place, _, self.height, self.kept, self.add, self.stream = args
+        address, self.pitch = cgutils.unpack_tuple(builder, source)
+        weights, first, self.tap_pitch, self.rows, self.width = cgutils.unpack_tuple(builder, piece)
+        results, target, self.out_pitch = cgutils.unpack_tuple(builder, place)
+        taps, out = arrays
         self.context, self.builder = context, builder
         self.parts = 2 if isinstance(taps.dtype, types.Complex) else 1
         real = taps.dtype.underlying_float if self.parts == 2 else taps.dtype
@@ -131,9 +145,9 @@ class _Strip:
         self.vector = ir.VectorType(self.element, self.lanes)
         stored = out.dtype.underlying_float if self.parts == 2 else out.dtype
         self.stored = ir.VectorType(context.get_value_type(stored), self.lanes)
-        self.x = builder.inttoptr(source, self.element.as_pointer())
+        self.x = builder.inttoptr(address, self.element.as_pointer())
         self.w = self._data(taps, weights, self.element, first)
-        self.y = self._data(out, result, self.stored.element, target)
+        self.y = self._data(out, results, self.stored.element, target)
 
     def _data(self, kind: Any, array: Any, element: Any, index: Any) -> Any:
         """Pointer to pixel ``index`` of an array, as reals."""

@@ -1,4 +1,4 @@
-"""Correlation and convolution on CuPy arrays."""
+"""conv2d: windows as columns of a matrix (im2col), and matrix products, block by block."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import cupy
 import numpy as np
 
 from fastconv._checks import working_dtype
-from fastconv._geometry import Filter, ImageLayout, Window
-from fastconv._shared.rank1 import required_factors
-from fastconv._shared.spectra import filter_by_fft
-from fastconv.cuda._filter import filter_directly
+from fastconv._geometry import Window
+from fastconv._specs.correlation import Layer
 from fastconv.cuda.arrays import Array, deliver, result
 
 BLOCK_BYTES = 12 * 1024 * 1024
@@ -23,60 +21,13 @@ FEWEST_WINDOWS = 16
 """Columns of a matrix product, at least, if a block holds so many: fewer would load filters for little."""
 
 
-def correlate2d(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:
-    kernel = cupy.asarray(kernel)
-    return _filter(image, kernel.conj() if kernel.dtype.kind == "c" else kernel, plan, out)
-
-
-def convolve2d(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:
-    return _filter(image, cupy.asarray(kernel)[..., ::-1, ::-1], plan, out)
-
-
-def _filter(image: Array, kernel: Array, plan: Filter, out: Array | None) -> Array:
-    """Method "auto" is "direct": to look for factors, the host would have to wait for the kernel."""
-    image = cupy.asarray(image)
-    target = result(out, plan.shape, plan.dtype, image, kernel)
-    if target.size == 0 or kernel.size == 0:
-        target[...] = 0
-        return deliver(target, out)
-    taps = cupy.ascontiguousarray(kernel, working_dtype(plan.dtype))
-    if plan.method == "separable":
-        _filter_twice(image, taps, plan, target)
-    elif plan.method == "fft":
-        sums = cupy.empty(plan.shape, taps.dtype)
-        filter_by_fft(cupy, cupy.fft, image, taps, plan, sums)
-        target[...] = sums[..., ::-1, ::-1] if plan.mirrored else sums
-    else:
-        filter_directly(image, taps, plan, target)
-    return deliver(target, out)
-
-
-def _filter_twice(image: Array, kernel: Array, plan: Filter, results: Array) -> None:
-    """``results`` by rows, of all that columns will meet, then by columns. The host looks for the factors."""
-    rows, columns = map(cupy.asarray, required_factors(kernel.get(), plan))
-    (height, width), (kh, _) = plan.size, kernel.shape[-2:]
-    by_rows = plan._replace(size=(height + kh - 1, width), mirrored=False)
-    between = cupy.empty(by_rows.shape, plan.dtype if plan.dtype.kind in "iu" else kernel.dtype)
-    filter_directly(image, rows, by_rows, between)
-    filter_directly(between, columns, plan._replace(before=(0, 0), boundary="fill"), results)
-
-
-def conv2d(
-    x: Array,
-    weight: Array,
-    bias: Array | None,
-    geometry: Window,
-    groups: int,
-    layout: ImageLayout,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    out: Array | None,
-) -> Array:
+def conv2d(spec: Layer, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
     x, weight = cupy.asarray(x), cupy.asarray(weight)
-    target = result(out, shape, dtype, x, weight, *(() if bias is None else (bias,)))
+    target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
     if not target.size:
         return deliver(target, out)
-    n, o, c = layout.sizes(x.shape)[0], weight.shape[0] // groups, weight.shape[1]
+    layout, geometry, groups = spec.layout, spec.window, spec.groups
+    n, o, c = layout.sizes(spec.x)[0], spec.weight[0] // groups, spec.weight[1]
     # groups, channels, images: so the windows of a group, in all images, are the columns of one matrix
     images = layout.nchw(x).reshape(n, groups, c, *geometry.size).transpose(1, 2, 0, 3, 4)
     results = layout.nchw(target).reshape(n, groups, o, *geometry.output).transpose(1, 2, 0, 3, 4)
@@ -86,7 +37,7 @@ def conv2d(
     else:
         results[...] = 0
     if bias is not None:
-        results += cupy.asarray(bias).astype(dtype).reshape(groups, o, 1, 1, 1)
+        results += cupy.asarray(bias).astype(spec.dtype).reshape(groups, o, 1, 1, 1)
     return deliver(target, out)
 
 

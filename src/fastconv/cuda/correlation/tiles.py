@@ -11,8 +11,8 @@ import cupy
 import numpy as np
 
 from fastconv._checks import Pair
-from fastconv._geometry import Filter
 from fastconv._shared.dimensions import merged
+from fastconv._specs.correlation import Filter
 from fastconv.cuda.arrays import Array, contiguous
 from fastconv.cuda.compile import THREADS, c_type, launch
 
@@ -37,38 +37,38 @@ BATCH_RANK = 4
 BOUNDARIES = ("fill", "wrap", "symm")
 
 
-def filter_directly(image: Array, kernel: Array, plan: Filter, results: Array) -> None:
+def filter_directly(image: Array, kernel: Array, spec: Filter, results: Array) -> None:
     """``results`` = ``image`` correlated with ``kernel`` (..., kh, kw), whose dtype sums are kept in."""
-    pixels = contiguous(_readable(image, kernel.dtype, plan.dtype))
-    dimensions = _batch(pixels, kernel, plan.batch)
+    pixels = contiguous(_readable(image, kernel.dtype, spec.dtype))
+    dimensions = _batch(pixels, kernel, spec.batch)
     if len(dimensions) > BATCH_RANK:
         pixels, kernel = (
-            contiguous(cupy.broadcast_to(x, (*plan.batch, *x.shape[-2:]))) for x in (pixels, kernel)
+            contiguous(cupy.broadcast_to(x, (*spec.batch, *x.shape[-2:]))) for x in (pixels, kernel)
         )
-        dimensions = _batch(pixels, kernel, plan.batch)
+        dimensions = _batch(pixels, kernel, spec.batch)
     dimensions = [(1, 0, 0)] * (BATCH_RANK - len(dimensions)) + dimensions
     sizes, image_steps, kernel_steps = zip(*dimensions, strict=True)
     size, itemsize = kernel.shape[-2:], kernel.dtype.itemsize
     rows = SUMS_BYTES // itemsize
     columns = THREADS * rows // TILE_ROWS
-    block = min(columns, -(-plan.size[1] // 32) * 32), min(TILE_ROWS // rows, -(-plan.size[0] // rows))
+    block = min(columns, -(-spec.size[1] // 32) * 32), min(TILE_ROWS // rows, -(-spec.size[0] // rows))
     chunk = _chunk(size, rows, kernel.dtype.kind)
     tile = block[1] * rows, block[0]
-    across, down = -(-plan.size[1] // tile[1]), -(-plan.size[0] // tile[0])
+    across, down = -(-spec.size[1] // tile[1]), -(-spec.size[0] // tile[0])
     values = chunk[1] * rows + (tile[0] + chunk[0] - 1) * (columns + HALO) + (chunk != size) * prod(tile)
     types = zip(("PIXEL", "SUM", "RESULT"), (pixels, kernel, results), strict=True)
     defines = (
         *(f"{name}={_carrier(array.dtype)}" for name, array in types),
         f"ROWS={rows}", f"HALO={HALO}", f"PITCH={columns + HALO}",
     )  # fmt: skip
-    tiles = across * down * prod(plan.batch)
+    tiles = across * down * prod(spec.batch)
     for first in range(0, tiles, MOST_BLOCKS):
         launch(
             "correlate.cu", "correlate", defines, (min(tiles - first, MOST_BLOCKS),), block,
             (
-                pixels, kernel, results, np.asarray(plan.fillvalue).astype(kernel.dtype)[()],
-                BOUNDARIES.index(plan.boundary), *pixels.shape[-2:], *size, *plan.before, *plan.size,
-                int(plan.mirrored), *chunk, first, across, down, *sizes[1:],
+                pixels, kernel, results, np.asarray(spec.fillvalue).astype(kernel.dtype)[()],
+                BOUNDARIES.index(spec.boundary), *pixels.shape[-2:], *size, *spec.before, *spec.size,
+                int(spec.mirrored), *chunk, first, across, down, *sizes[1:],
                 *image_steps, *kernel_steps,
             ),
             values * itemsize,

@@ -1,0 +1,244 @@
+"""conv2d in float32 and float64: windows times filters in registers, without a matrix of windows.
+
+Pixels of the result are numbered along rows as long as padded ones. Numbered so, what one tap of a kernel
+sees in all windows is the image, moved: the taps of a kernel row share one strip of pixels. Where windows are
+more than one column apart, every tap has a strip of its own.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numba
+import numpy as np
+from numba import carray
+from numpy.typing import NDArray
+
+from fastconv._geometry import Window
+from fastconv._specs.correlation import Layer
+from fastconv.cpu.arrays import Array, contiguous, deliver, flat_memory, readable, result
+from fastconv.cpu.correlation.blocks import Blocks
+from fastconv.cpu.correlation.products import (
+    FEWER,
+    FILTERS,
+    VECTOR_BYTES,
+    VECTORS,
+    By,
+    To,
+    Under,
+    multiply_tile,
+)
+from fastconv.cpu.kernels import Job, kernel, own, record, share
+from fastconv.cpu.patches import PLANES, WINDOW, take, window_numbers
+from fastconv.cpu.threads import chunks_of_long, threads
+
+DEPTH = 256
+"""Products per sum in registers: their pixels and the weights of a tile stay in L1. And the rounding errors
+of a long sum are those of short ones."""
+
+STRIP = 16
+"""Vectors of pixels per task: with 256 products each, strips take half of a small L2 cache."""
+
+MOST_FILTERS = 256
+"""Filters per task: the sums of its pixels take 256 KiB."""
+
+SMALL_WORK = 1 << 20
+"""Multiply-adds that one thread has done before another would wake up, see ``threads.SMALL``."""
+
+DENSE = record(
+    "x weights bias offsets panel totals out",
+    f"{PLANES} image_step {WINDOW} images groups filters channels "
+    "strips reach block part pieces vectors pitch to_image to_filter to_pixel",
+)
+"""Images x by filters, in groups of ``filters`` and ``channels``. A kernel row has so many ``strips`` of
+pixels, longer by ``reach`` than their windows. A task is a ``part`` of the filters at one of the ``pieces``
+of an image of so many ``vectors``, at most ``pitch`` pixels, with ``block`` channels at a time. to_*: steps
+in ``out``."""
+
+
+def multiplies(spec: Layer) -> bool:
+    """Whether :class:`Dense` takes a layer."""
+    supported = spec.dtype in (np.float32, np.float64) and spec.x_dtype == spec.weight_dtype == spec.dtype
+    return supported and prod(spec.shape) * prod(spec.weight) > 0 and spec.window.taps <= DEPTH
+
+
+class Dense:
+    """The plan of a layer."""
+
+    def __init__(self, spec: Layer) -> None:
+        self.spec = spec
+        values = tiling(spec)
+        kinds = dict.fromkeys(("x", "weights", "bias", "panel", "totals", "out"), spec.dtype)
+        rows = values["block"] * spec.window.kernel[0] * values["strips"]
+        length = values["pitch"] + values["reach"]
+        scratch = {"panel": rows * length, "totals": values["part"] * values["pitch"]}
+        work = prod(spec.weight) * spec.window.positions * values["images"]
+        tasks = values["images"] * spec.groups * -(-values["filters"] // values["part"]) * values["pieces"]
+        self.no_bias = np.zeros(spec.weight[0], spec.dtype)
+        places = offsets(spec.window, values["strips"], length, values["block"])
+        chunks = chunks_of_long(tasks, serially=work <= SMALL_WORK)
+        self.job = Job(multiply, chunks, kinds, scratch, offsets=places, **values)
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """For what cannot be read where it is."""
+        return Blocks(self.spec)
+
+    def __call__(self, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
+        spec = self.spec
+        if not (readable(x) or lies_in_steps(x)):
+            return self.blocks(x, weight, bias, out)
+        target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
+        terms = self.no_bias if bias is None else bias.astype(spec.dtype, order="C")
+        flat, origin, steps = flat_memory(x)
+        image, plane, row, column = spec.layout.sizes(steps)
+        self.job(
+            x=flat, extent=flat.size, origin=origin, image_step=image, plane_step=plane, row_step=row,
+            column_step=column, weights=contiguous(weight), bias=terms, out=target,
+        )  # fmt: skip
+        return deliver(target, out)
+
+
+def lies_in_steps(x: Array) -> bool:
+    """Whether kernels can read ``x`` where it is."""
+    return x.flags.aligned and all(step % x.itemsize == 0 for step in x.strides)
+
+
+def tiling(spec: Layer) -> dict[str, Any]:
+    """All numbers of the record but those of the image's memory."""
+    window, images = spec.window, spec.layout.sizes(spec.x)[0]
+    (height, width), columns, dtype = window.output, window.kernel[1], spec.dtype
+    lanes = VECTOR_BYTES // dtype.itemsize
+    reach = (columns - 1) * window.dilation[1]
+    strips = 1 if window.stride[1] == 1 and reach <= STRIP * lanes else columns
+    reach = reach if strips == 1 else 0
+    vectors = -(-(height * (width + reach) - reach) // lanes)
+    all_filters, channels, *_ = spec.weight
+    filters, pixels = all_filters // spec.groups, window.positions
+    workers = 1 if prod(spec.weight) * pixels * images <= SMALL_WORK else threads()
+    pieces = -(-vectors // STRIP)
+    if pieces >= workers:
+        pieces = -(-pieces // workers) * workers  # so that threads end together
+    parts = -(-filters // MOST_FILTERS)
+    if images * spec.groups * pieces < workers:
+        parts = max(parts, workers)
+    pixel, filter = (all_filters, 1) if spec.layout.channels_last else (1, pixels)
+    return window_numbers(window) | {
+        "images": images, "groups": spec.groups, "filters": filters, "channels": channels,
+        "strips": strips, "reach": reach, "block": max(1, min(channels, DEPTH // window.taps)),
+        "part": -(-filters // (parts * FILTERS)) * FILTERS,
+        "pieces": pieces, "vectors": vectors, "pitch": -(-vectors // pieces) * lanes,
+        "to_image": pixels * all_filters, "to_filter": filter, "to_pixel": pixel,
+    }  # fmt: skip
+
+
+def offsets(window: Window, strips: int, pitch: int, channels: int) -> NDArray[np.int64]:
+    """Where in a panel the pixels of the weights of a filter, so many ``channels`` of it, begin."""
+    k = np.arange(channels * window.taps)
+    row, b = np.divmod(k, window.kernel[1])
+    places = row * pitch + b * window.dilation[1] if strips == 1 else k * pitch
+    return places.astype(np.int64)
+
+
+@kernel(DENSE, offsets=np.int64)
+def multiply(p, chunk, worker):
+    """x: flat memory; weights (O * C * kh * kw,); bias (O,); offsets: see there; out flat. panel (channels,
+    kh, strips, pitch + reach) and totals: a worker's scratch."""
+    lanes, taps = VECTOR_BYTES // carray(p.x, 1).itemsize, p.kernel_rows * p.kernel_columns
+    length = p.pitch + p.reach
+    panel = own(p, p.panel, worker, p.block * p.kernel_rows * p.strips * length)
+    totals = own(p, p.totals, worker, p.part * p.pitch)
+    parts = -(-p.filters // p.part)
+    first, last = share(p, chunk, p.images * p.groups * parts * p.pieces)
+    for task in range(first, last):
+        rest, piece = divmod(task, p.pieces)
+        rest, chosen = divmod(rest, parts)
+        image, group = divmod(rest, p.groups)
+        pixel = p.vectors * piece // p.pieces * lanes
+        width = p.vectors * (piece + 1) // p.pieces * lanes - pixel
+        filter, count = group * p.filters + chosen * p.part, min(p.part, p.filters - chosen * p.part)
+        totals[:] = 0
+        for c in range(0, p.channels, p.block):
+            deep = min(p.block, p.channels - c)
+            plane = p.origin + image * p.image_step + (group * p.channels + c) * p.plane_step
+            _fill(p, plane, pixel, width + p.reach, deep, panel)
+            for f in range(0, count, FILTERS):
+                start = ((filter + f) * p.channels + c) * taps
+                _add_tiles(p, panel, start, count - f, To(totals, f * p.pitch, p.pitch), deep * taps, width)
+        _deliver(p, totals, image * p.to_image + filter * p.to_filter, filter, count, pixel, width)
+
+
+@numba.njit(error_model="numpy")
+def _fill(p, plane, pixel, length, channels, panel):
+    """Pixels under windows ``pixel`` ... pixel + length of ``channels`` planes from x[plane] on, and zeros
+    outside of them."""
+    x, wide, pitch = carray(p.x, p.extent), p.out_columns + p.reach, p.pitch + p.reach
+    rows = p.kernel_rows * p.strips
+    step = p.stride_columns * p.column_step
+    done = 0
+    while done < length:
+        i, j = divmod(pixel + done, wide)
+        n = min(wide - j, length - done)
+        for strip in range(rows):
+            a, b = divmod(strip, p.strips)
+            row = i * p.stride_rows + a * p.dilation_rows - p.top
+            column = j * p.stride_columns + b * p.dilation_columns - p.left
+            inside = min(max(0, -(column // p.stride_columns)), n)
+            outside = max(inside, min(n, (p.width - 1 - column) // p.stride_columns + 1))
+            if row < 0 or row >= p.height:
+                inside = outside = n
+            begin = plane + row * p.row_step + (column + inside * p.stride_columns) * p.column_step
+            for c in range(channels):
+                at = (c * rows + strip) * pitch + done
+                for k in range(at, at + inside):
+                    panel[k] = 0
+                take(x, begin + c * p.plane_step, step, panel[at + inside : at + outside])
+                for k in range(at + outside, at + n):
+                    panel[k] = 0
+        done += n
+
+
+@numba.njit(error_model="numpy")
+def _add_tiles(p, panel, start, left, to, depth, width):
+    """Add the products of ``width`` pixels and up to FILTERS of the ``left`` filters, whose weights begin at
+    ``start``, to their sums."""
+    taps, lanes = p.kernel_rows * p.kernel_columns, VECTOR_BYTES // panel.itemsize
+    weights = carray(p.weights, p.groups * p.filters * p.channels * taps)
+    places = carray(p.offsets, p.block * taps)
+    by = By(weights, start, p.channels * taps, left)
+    pixel = 0
+    while pixel + VECTORS * lanes <= width:
+        sums = To(to.sums, to.start + pixel, to.pitch)
+        multiply_tile(Under(panel, places, pixel), by, sums, depth, FILTERS, VECTORS)
+        pixel += VECTORS * lanes
+    sums = To(to.sums, to.start + pixel, to.pitch)
+    if pixel + FEWER * lanes == width:
+        multiply_tile(Under(panel, places, pixel), by, sums, depth, FILTERS, FEWER)
+    elif pixel < width:
+        multiply_tile(Under(panel, places, pixel), by, sums, depth, FILTERS, 1)
+
+
+@numba.njit(error_model="numpy")
+def _deliver(p, totals, first, filter, count, pixel, length):
+    """Totals of windows ``pixel`` ... pixel + length and ``count`` filters from ``filter`` on, plus bias, to
+    out[first] and on."""
+    out = carray(p.out, p.images * p.to_image)
+    bias = carray(p.bias, p.groups * p.filters)
+    wide = p.out_columns + p.reach
+    done = 0
+    while done < length:
+        i, j = divmod(pixel + done, wide)
+        n = min(p.out_columns - j, length - done) if i < p.out_rows else 0
+        for f in range(count if n > 0 else 0):
+            given, term = totals[f * p.pitch + done : f * p.pitch + done + n], bias[filter + f]
+            begin = first + f * p.to_filter + (i * p.out_columns + j) * p.to_pixel
+            if p.to_pixel == 1:
+                target = out[begin : begin + n]
+                for k in range(n):
+                    target[k] = given[k] + term
+            else:
+                for k in range(n):
+                    out[begin + k * p.to_pixel] = given[k] + term
+        done += wide - j

@@ -1,0 +1,116 @@
+"""correlate2d and convolve2d: by direct sums, by rows and columns, or by products of spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from fastconv._checks import Pair, working_dtype
+from fastconv._shared.rank1 import factors, required_factors
+from fastconv._shared.spectra import filter_by_fft
+from fastconv._specs.correlation import Filter
+from fastconv.cpu.arrays import Array, deliver, result, stacked
+from fastconv.cpu.correlation.tiling import Direct, Twice
+from fastconv.cpu.threads import threads
+
+SECOND_PASS = 40
+"""Products that a second pass over a strip costs as much as."""
+
+FACTORING = 2**22
+"""Products that the search for factors costs as much as."""
+
+
+def worth_factoring(outputs: int, kernel: Pair) -> bool:
+    """Whether "auto" looks for factors of a kernel (kh, kw), for so many results.
+
+    The whole cost model of "auto": a product costs the same in every pass, a second pass over the image as
+    much as 40 products more, and the search as 4 million. FFT is no candidate, see
+    docs/correlation.md.
+    """
+    kh, kw = kernel
+    return outputs * (kh * kw - kh - kw - SECOND_PASS) >= FACTORING
+
+
+class Correlation:
+    """The plan of correlate2d and convolve2d, whatever the method."""
+
+    def __init__(self, spec: Filter) -> None:
+        self.spec, self.shape, self.work = spec, spec.shape, working_dtype(spec.dtype)
+        self.empty = prod(spec.shape) == 0 or prod(spec.kernel) == 0
+        self.conjugates = spec.operation == "correlate2d" and spec.kernel_dtype.kind == "c"
+        self.turns = spec.operation == "convolve2d"
+        # sums that are not the result: the FFT may refuse an image of a batch
+        self.apart = spec.dtype == np.float16 or spec.method == "fft"
+        self.compute = _nothing if self.empty else _method(spec)
+
+    def __call__(self, image: Array, kernel: Array, out: Array | None) -> Array:
+        target = result(out, self.shape, self.spec.dtype, image, kernel)
+        sums = np.empty(self.shape, self.work) if self.apart and not self.empty else target
+        if self.turns:
+            kernel = kernel[..., ::-1, ::-1]
+        self.compute(image, kernel.conj() if self.conjugates else kernel, sums)
+        if self.spec.mirrored:
+            sums = sums[..., ::-1, ::-1].copy()
+        if sums is not target:
+            with np.errstate(over="ignore"):
+                target[...] = sums
+        return deliver(target, out)
+
+
+def _method(spec: Filter) -> Callable[[Array, Array, Array], None]:
+    """What computes sums of an image and taps."""
+    if spec.method == "fft":
+        return Spectra(spec)
+    if spec.method == "separable" or (
+        spec.method == "auto" and worth_factoring(prod(spec.shape), spec.kernel[-2:])  # type: ignore[arg-type]
+    ):
+        return Separable(spec)
+    return Direct(spec)
+
+
+def _nothing(image: Array, kernel: Array, sums: Array) -> None:
+    """No tap, or no result."""
+    sums[...] = 0
+
+
+class Spectra:
+    """By products of spectra."""
+
+    def __init__(self, spec: Filter) -> None:
+        self.spec, self.work = spec, working_dtype(spec.dtype)
+
+    def __call__(self, image: Array, kernel: Array, sums: Array) -> None:
+        filter_by_fft(np, scipy.fft, image, kernel.astype(self.work), self.spec, sums, workers=threads())
+
+
+class Separable:
+    """By rows, then by columns, if the kernels turn out to be of rank 1; if they do not, method "auto" sums
+    directly. Kernels are compiled when they are wanted."""
+
+    def __init__(self, spec: Filter) -> None:
+        self.spec, self.work = spec, working_dtype(spec.dtype)
+        self.required = spec.method == "separable"
+
+    @cached_property
+    def twice(self) -> Twice:
+        return Twice(self.spec, careful=not self.required)
+
+    @cached_property
+    def direct(self) -> Direct:
+        return Direct(self.spec)
+
+    def __call__(self, image: Array, kernel: Array, sums: Array) -> None:
+        kernels = stacked(kernel, 2).astype(self.work)
+        if self.required:
+            found: Any = required_factors(kernels, self.spec)
+        else:
+            found = factors(kernels, self.spec.dtype)
+        if found is None:
+            self.direct(image, kernel, sums)
+        else:
+            self.twice(image, kernel, found, sums)

@@ -1,0 +1,254 @@
+"""Correlation of images with small kernels, tile by tile: where a kernel fits into the image, and what lies
+around it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import carray
+
+from fastconv.cpu.correlation.stencil import (
+    PREFETCH_ROWS,
+    VECTOR_BYTES,
+    Piece,
+    Place,
+    Source,
+    correlate_strip,
+)
+from fastconv.cpu.kernels import kernel, own, record, share
+from fastconv.cpu.simd import copy_line, fence, prefetch
+
+INTEGERS = """
+pictures height width kernels kernel_rows kernel_columns results out_rows out_columns
+above left boundary direct stream pieces tile_rows tile_columns length
+"""
+"""Numbers of the records: images of height x width, kernels, and results of out_rows x out_columns. ``above``
+and ``left`` of the image the first window begins; ``boundary`` is what lies outside, see :func:`_inner`;
+``direct`` is 1 if the image is read where it lies, ``stream`` if results are written past the caches.
+``length`` is that of a worker's strip."""
+
+FILTER = record("images taps which passes fill strip out", INTEGERS)
+FACTORS = record(
+    "images taps which passes fill strip out rows columns row_passes column_passes between",
+    f"{INTEGERS} row_pieces column_pieces careful",
+)
+
+
+class Taps(NamedTuple):
+    """Kernels (kw, kh), and the pieces that one run down a strip takes: (P, 5), see ``tiling.passes``."""
+
+    taps: Any
+    passes: Any
+
+
+class Area(NamedTuple):
+    """A part of a plane: its first row and column, and how many there are."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+
+@kernel(FILTER, which=np.int64, passes=np.int64)
+def correlate(p, chunk, worker):
+    """images (I, H, W); taps (K, kw, kh); which (B, 2): image and kernel of a result; passes (P, 5);
+    fill (1,); out (B, Ho, Wo). strip: a worker's scratch."""
+    images = carray(p.images, (p.pictures, p.height, p.width))
+    taps = carray(p.taps, (p.kernels, p.kernel_columns, p.kernel_rows))
+    which, passes = carray(p.which, (p.results, 2)), carray(p.passes, (p.pieces, 5))
+    out = carray(p.out, p.results * p.out_rows * p.out_columns)
+    strip = own(p, p.strip, worker, p.length)
+    stream = p.stream == 1 and _evenly_aligned(p, out)
+    first, last = share(p, chunk, _tiles(p))
+    for task in range(first, last):
+        b, tile = _tile(p, task)
+        start = (b * p.out_rows + tile.row) * p.out_columns + tile.column
+        weights = Taps(taps[which[b, 1]], passes)
+        filter_tile(p, images[which[b, 0]], weights, tile, strip, Place(out, start, p.out_columns), stream)
+    fence()
+
+
+@kernel(FACTORS, which=np.int64, passes=np.int64, row_passes=np.int64, column_passes=np.int64)
+def correlate_twice(p, chunk, worker):
+    """As :func:`correlate`, by rows (K, kw, 1) and then columns (K, 1, kh); if ``careful``, tiles that
+    do not come out finite are done again with ``taps``. between: a worker's scratch, like strip."""
+    images = carray(p.images, (p.pictures, p.height, p.width))
+    taps = carray(p.taps, (p.kernels, p.kernel_columns, p.kernel_rows))
+    rows = carray(p.rows, (p.kernels, p.kernel_columns, 1))
+    columns = carray(p.columns, (p.kernels, 1, p.kernel_rows))
+    which, passes = carray(p.which, (p.results, 2)), carray(p.passes, (p.pieces, 5))
+    row_passes = carray(p.row_passes, (p.row_pieces, 5))
+    column_passes = carray(p.column_passes, (p.column_pieces, 5))
+    out = carray(p.out, p.results * p.out_rows * p.out_columns)
+    strip, between = own(p, p.strip, worker, p.length), own(p, p.between, worker, p.length)
+    first, last = share(p, chunk, _tiles(p))
+    for task in range(first, last):
+        b, tile = _tile(p, task)
+        image, k = images[which[b, 0]], which[b, 1]
+        higher = Area(tile.row, tile.column, tile.rows + p.kernel_rows - 1, tile.columns)
+        by_rows = Place(between, np.int64(0), tile.columns)
+        filter_tile(p, image, Taps(rows[k], row_passes), higher, strip, by_rows, False)
+        place = Place(out, (b * p.out_rows + tile.row) * p.out_columns + tile.column, p.out_columns)
+        source = Source(np.int64(between.ctypes.data), tile.columns)
+        sweep(source, Taps(columns[k], column_passes), place, tile.rows, tile.columns, False)
+        if p.careful == 1 and not _finite(place, tile.rows, tile.columns):
+            filter_tile(p, image, Taps(taps[k], passes), tile, strip, place, False)
+
+
+@numba.njit(error_model="numpy")
+def _tiles(p):
+    """How many tiles there are."""
+    return p.results * -(-p.out_rows // p.tile_rows) * -(-p.out_columns // p.tile_columns)
+
+
+@numba.njit(error_model="numpy")
+def _tile(p, task):
+    """Which result a tile belongs to, and its area."""
+    down, across = -(-p.out_rows // p.tile_rows), -(-p.out_columns // p.tile_columns)
+    b, tile = divmod(task, down * across)
+    i, j = tile // across * p.tile_rows, tile % across * p.tile_columns
+    return b, Area(i, j, min(p.tile_rows, p.out_rows - i), min(p.tile_columns, p.out_columns - j))
+
+
+@numba.njit(error_model="numpy")
+def _evenly_aligned(p, out):
+    """Whether the rows of ``out`` are whole vectors, and vectors can begin at multiples of their size."""
+    return p.out_columns * out.itemsize % VECTOR_BYTES == 0 and out.ctypes.data % out.itemsize == 0
+
+
+@numba.njit(error_model="numpy")
+def _finite(place, m, n):
+    """Whether the m x n results at ``place`` are finite."""
+    strange = 0
+    for i in range(m):
+        start = place.start + i * place.pitch
+        row = place.results[start : start + n]
+        for j in range(n):
+            strange += row[j] - row[j] != 0
+    return strange == 0
+
+
+@numba.njit(error_model="numpy")
+def filter_tile(p, image, weights, tile, strip, place, stream):
+    """The results of a ``tile``, to ``place``; past the caches, if ``stream``.
+
+    Where the kernel fits into the image, straight from there; the rest, rounded up to whole strips, from a
+    padded copy: alone, a vector takes 1.4 to 1.8 times as long as in a strip.
+    """
+    height, width = image.shape
+    kw, kh = weights.taps.shape
+    i, j, m, n = tile
+    out, target, pitch = place
+    lanes = VECTOR_BYTES // weights.taps.itemsize
+    wide = weights.passes[0, 4] * lanes
+    skip = -(out.ctypes.data // out.itemsize + target) % lanes if stream else 0
+    rest = (n - skip) % lanes if stream else 0
+    top, bottom = _inside(i, m, p.above, height - kh + 1)
+    left, right = _inside(j, n, p.left, width - kw + 1)
+    left, right = _edge(left, skip, wide), n - _edge(n - right, rest, wide)
+    if p.direct == 0 or bottom <= top or right - left < wide:
+        top = bottom = m
+        left = right = 0
+    for r0, r1, c0, c1 in (
+        (0, top, 0, n),
+        (bottom, m, 0, n),
+        (top, bottom, 0, left),
+        (top, bottom, right, n),
+    ):
+        if r1 > r0 and c1 > c0:
+            across = max(c1 - c0, lanes) + kw - 1
+            under = Area(i + r0 - p.above, j + c0 - p.left, r1 - r0 + kh - 1, c1 - c0 + kw - 1)
+            _pad(p, image, under, strip, across)
+            source = Source(np.int64(strip.ctypes.data), across)
+            part = Place(out, target + r0 * pitch + c0, pitch)
+            sweep(source, weights, part, r1 - r0, c1 - c0, False)
+    if bottom > top:
+        start = (i + top - p.above) * width + j + left - p.left
+        source = Source(np.int64(image.ctypes.data) + start * image.itemsize, width)
+        part = Place(out, target + top * pitch + left, pitch)
+        sweep(source, weights, part, bottom - top, right - left, stream)
+
+
+@numba.njit(error_model="numpy")
+def _edge(outside, over, wide):
+    """How many columns at an edge to copy: those whose windows reach outside, and from the columns ``over``
+    on whole strips."""
+    if outside == 0 and over == 0:
+        return 0
+    return over + -(-max(outside - over, 1) // wide) * wide
+
+
+@numba.njit(error_model="numpy")
+def sweep(source, weights, place, m, n, stream):
+    """Correlate m x n results, strip by strip."""
+    taps, passes = weights
+    kh, itemsize = taps.shape[1], taps.itemsize
+    lanes = VECTOR_BYTES // itemsize
+    flat = taps.reshape(-1)
+    wide = passes[0, 4]
+    j = 0
+    while j < n:
+        columns = wide if n >= wide * lanes and 2 * (n - j) > wide * lanes else 1
+        j = max(0, min(j, n - columns * lanes))
+        part = Place(place.results, place.start + j, place.pitch)
+        for k in range(passes.shape[0]):
+            a, rows, b, width = passes[k, 0], passes[k, 1], passes[k, 2], passes[k, 3]
+            pixels = Source(source.address + (a * source.pitch + b + j) * itemsize, source.pitch)
+            piece = Piece(flat, b * kh + a, kh, rows, width)
+            correlate_strip(pixels, piece, part, columns, m, min(lanes, n), k > 0, stream and columns > 1)
+        j += columns * lanes
+
+
+@numba.njit(error_model="numpy")
+def _inside(start, length, before, count):
+    """Which of ``length`` results from ``start`` on have their window in the image: first and last + 1."""
+    first = min(max(before - start, 0), length)
+    return first, max(min(before + count - start, length), first)
+
+
+@numba.njit(error_model="numpy")
+def _pad(p, image, area, strip, pitch):
+    """strip[r * pitch + c] = pixel (r, c) of an ``area`` of the padded image; 0 in the rest of a row, for
+    vectors reach there: what lies in memory may be denormal numbers, each 100 times as slow."""
+    height, width = image.shape
+    row, column, m, n = area
+    boundary, fill = p.boundary, carray(p.fill, 1)[0]
+    lo = min(max(-column, 0), n)
+    hi = max(min(width - column, n), lo)
+    for r in range(m):
+        line = strip[r * pitch : r * pitch + n]
+        strip[r * pitch + n : (r + 1) * pitch] = 0
+        y = _inner(row + r, height, boundary)
+        if y < 0:
+            line[:] = fill
+            continue
+        source = image[y]
+        ahead = np.int64(source.ctypes.data) + (PREFETCH_ROWS * width + column) * image.itemsize
+        for offset in range(0, n * image.itemsize, 64):
+            prefetch(ahead + offset)
+        # slices, so that LLVM sees plain indices that never wrap around, and vectorises
+        if hi > lo:
+            copy_line(source[column + lo : column + hi], line[lo:hi])
+        for part in ((0, lo), (hi, n)):
+            for c in range(part[0], part[1]):
+                x = _inner(column + c, width, boundary)
+                if x < 0:
+                    line[c] = fill
+                else:
+                    line[c] = source[x]
+
+
+@numba.njit(error_model="numpy")
+def _inner(position, n, boundary):
+    """The pixel of n that stands at ``position``, maybe outside; -1 for the fill value."""
+    if 0 <= position < n:
+        return position
+    if boundary == 0:
+        return np.int64(-1)
+    if boundary == 1:
+        return position % n
+    folded = position % (2 * n)
+    return folded if folded < n else 2 * n - 1 - folded

@@ -1,0 +1,46 @@
+"""correlate2d and convolve2d: by direct sums, by rows and columns, or by products of spectra."""
+
+from __future__ import annotations
+
+import cupy
+
+from fastconv._checks import working_dtype
+from fastconv._shared.rank1 import required_factors
+from fastconv._shared.spectra import filter_by_fft
+from fastconv._specs.correlation import Filter
+from fastconv.cuda.arrays import Array, deliver, result
+from fastconv.cuda.correlation.tiles import filter_directly
+
+
+def correlate(spec: Filter, image: Array, kernel: Array, out: Array | None) -> Array:
+    """correlate2d and convolve2d. Method "auto" is "direct": to look for factors, the host would have to wait
+    for the kernel."""
+    image, kernel = cupy.asarray(image), cupy.asarray(kernel)
+    if spec.operation == "convolve2d":
+        kernel = kernel[..., ::-1, ::-1]
+    elif kernel.dtype.kind == "c":
+        kernel = kernel.conj()
+    target = result(out, spec.shape, spec.dtype, image, kernel)
+    if target.size == 0 or kernel.size == 0:
+        target[...] = 0
+        return deliver(target, out)
+    taps = cupy.ascontiguousarray(kernel, working_dtype(spec.dtype))
+    if spec.method == "separable":
+        _filter_twice(image, taps, spec, target)
+    elif spec.method == "fft":
+        sums = cupy.empty(spec.shape, taps.dtype)
+        filter_by_fft(cupy, cupy.fft, image, taps, spec, sums)
+        target[...] = sums[..., ::-1, ::-1] if spec.mirrored else sums
+    else:
+        filter_directly(image, taps, spec, target)
+    return deliver(target, out)
+
+
+def _filter_twice(image: Array, kernel: Array, spec: Filter, results: Array) -> None:
+    """``results`` by rows, of all that columns will meet, then by columns. The host looks for the factors."""
+    rows, columns = map(cupy.asarray, required_factors(kernel.get(), spec))
+    (height, width), (kh, _) = spec.size, kernel.shape[-2:]
+    by_rows = spec._replace(size=(height + kh - 1, width), mirrored=False)
+    between = cupy.empty(by_rows.shape, spec.dtype if spec.dtype.kind in "iu" else kernel.dtype)
+    filter_directly(image, rows, by_rows, between)
+    filter_directly(between, columns, spec._replace(before=(0, 0), boundary="fill"), results)
