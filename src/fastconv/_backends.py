@@ -79,10 +79,11 @@ _OF_TYPES: dict[type, Backend] = {}
 """What was found of arrays met before, since looking at one takes 1 us."""
 
 
-def adapted(operation: Callable[P, R]) -> Callable[P, R]:
+def adapted(operation: Callable[P, R], keeps_dtype: bool = False) -> Callable[P, R]:
     """Let ``operation`` take arrays that are lent: its results are given back as such, too.
 
-    A library whose module is not loaded has no arrays in any call.
+    ``keeps_dtype`` says that they are of the dtype of its inputs, be it one that only the lent arrays have. A
+    library whose module is not loaded has no arrays in any call.
     """
 
     @wraps(operation)
@@ -92,11 +93,16 @@ def adapted(operation: Callable[P, R]) -> Callable[P, R]:
                 lender = imported(str(backend.lender))
                 found = lender.tensors_in((*args, *options.values()))
                 if found:
-                    result: R = lender.call(operation, found, args, options)
+                    result: R = lender.call(operation, keeps_dtype, found, args, options)
                     return result
         return operation(*args, **options)
 
     return call
+
+
+def adapted_keeping_dtype(operation: Callable[P, R]) -> Callable[P, R]:
+    """:func:`adapted`, of an operation whose results have the dtype of its inputs."""
+    return adapted(operation, keeps_dtype=True)
 
 
 # Our own types, where an operation wants an array.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backends import BACKENDS, Array, adapted, backend_of
+from fastconv._backends import BACKENDS, Array, adapted_keeping_dtype, backend_of
 from fastconv._checks import Pair, as_array, as_dtype, broadcast_shapes, check_groups, check_out, choice
 from fastconv._geometry import image_layout, window
 from fastconv._remember import remembered
@@ -25,7 +25,7 @@ BOUNDARIES = {
 """SciPy's names of the boundaries, and ours."""
 
 
-@adapted
+@adapted_keeping_dtype
 def correlate2d(
     in1: Any,
     in2: Any,
@@ -93,7 +93,7 @@ def correlate2d(
     return _filter("correlate2d", in1, in2, (mode, boundary, fillvalue, method), dtype, out)
 
 
-@adapted
+@adapted_keeping_dtype
 def convolve2d(
     in1: Any,
     in2: Any,
@@ -141,7 +141,7 @@ def convolve2d(
     return _filter("convolve2d", in1, in2, (mode, boundary, fillvalue, method), dtype, out)
 
 
-@adapted
+@adapted_keeping_dtype
 def conv2d(
     x: Any,
     weight: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -172,6 +172,11 @@ class PackedFilters(Packed):
         if key not in self._derived:
             self._derived[key] = make()
         return self._derived[key]
+
+    def mapped(self, function: Callable[[Array], Array]) -> PackedFilters:
+        """As of :class:`Packed`, and kept, since kernels keep what they derive from filters."""
+        changed: PackedFilters = self.derived(("mapped", function), partial(super().mapped, function))
+        return changed
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled, (PackedFilters, *_pickled(self.words), self.channels, self.alpha)

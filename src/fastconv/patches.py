@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backends import BACKENDS, Array, adapted, backend_of
+from fastconv._backends import BACKENDS, Array, adapted_keeping_dtype, backend_of
 from fastconv._checks import Pair, as_array, check_out, pair
 from fastconv._geometry import window
 from fastconv._remember import remembered
 from fastconv._specs.patches import Col2im, Im2col
 
 
-@adapted
+@adapted_keeping_dtype
 def im2col(
     x: Any,
     kernel_size: int | Pair,
@@ -68,7 +68,7 @@ def im2col(
     return plan(x, out)
 
 
-@adapted
+@adapted_keeping_dtype
 def col2im(
     cols: Any,
     output_size: int | Pair,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,20 +21,18 @@ from fastconv._epilogue import NOTHING, PLAIN, Outcome, asked_for, check_result,
 from fastconv._geometry import image_layout, window
 from fastconv._specs.xnor import (
     BinarizeResidual,
-    BinaryConv,
     BinaryLinear,
     BinaryMatmul,
     FoldBatchnorm,
-    MaxPool,
     PackFilters,
     WindowMeans,
-    binary_conv,
     check_terms,
+    completed,
+    conv_spec,
+    linear_shape,
+    pool_spec,
 )
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
-
-REMEMBERED = 256
-"""Calls of which it is remembered what they mean: more than the layers of a network."""
 
 
 @adapted
@@ -158,12 +154,7 @@ def xnor_linear(
     else:
         weight = _signs(operation, "weight", weight)
         rows = weight.shape
-    if len(rows) != 2:
-        raise ValueError(f"{operation}: weight must have shape (out, in), got {rows}")
-    if len(x.shape) == 0 or x.shape[-1] != rows[1]:
-        raise ValueError(f"{operation}: x must have shape (..., {rows[1]}) for weight {rows}, got {x.shape}")
-    check_terms(operation, rows[1])
-    shape = (*x.shape[:-1], rows[0])
+    shape = linear_shape(operation, x.shape, rows)
     if not isinstance(weight, (PackedFilters, PackedSigns)):
         weight = _packed(backend, weight.reshape(*rows, 1, 1))
     epilogue = epilogue_of(operation, x, weight, shape, asked)
@@ -304,13 +295,13 @@ def xnor_conv2d(
     if isinstance(weight, PackedSigns):
         raise TypeError(f"{operation}: weight must be a real array or PackedFilters, got PackedSigns")
     options = stride, padding, dilation, groups, pad_value
-    spec = _conv(operation, x.shape, packed, weight.shape, data_format, options)
+    spec = conv_spec(operation, x.shape, packed, weight.shape, data_format, options)
     if not made:
         weight = _packed(backend, weight.reshape(spec.filters, spec.channels, *spec.geometry.kernel))
     epilogue = PLAIN if asked is NOTHING else epilogue_of(operation, x, weight, spec.shape, asked)
     if out is not None:
         check_result(operation, out, spec.shape, spec.logical, epilogue.outcome)
-    spec = _completed(spec, None if packed else x.dtype, epilogue.outcome)
+    spec = completed(spec, None if packed else x.dtype, epilogue.outcome)
     found = backend.plan(spec)(words, weight, epilogue, out)
     return _given_out(found, epilogue.outcome, spec.filters) if epilogue.outcome.signs else found
 
@@ -478,13 +469,8 @@ def binary_max_pool2d(
     if not isinstance(x, PackedSigns):
         raise TypeError(f"{operation}: x must be PackedSigns (see pack_signs), got {type(x).__name__}")
     backend = backend_of(operation, x.words)
-    layout = image_layout(operation, x.shape, "NHWC", (3, 4))
-    n, c, h, w = layout.sizes(x.shape)
-    geometry = window(operation, (h, w), kernel_size, kernel_size if stride is None else stride, padding, 1)
-    shape = layout.shape(n, c, *geometry.output)
-    check_out(operation, None, (*shape[:-1], x.words.shape[-1]), np.uint64)
-    spec = MaxPool(x.words.shape, geometry, (*shape[:-1], x.words.shape[-1]))
-    return PackedSigns(backend.plan(spec)(x.words), c)
+    spec = pool_spec(operation, x.shape, kernel_size, kernel_size if stride is None else stride, padding)
+    return PackedSigns(backend.plan(spec)(x.words), x.length)
 
 
 @adapted
@@ -534,25 +520,6 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
     axis = None if axis is None else normalize_axis(operation, axis, x.ndim)
     terms = backend.plan(BinarizeResidual(x.shape, x.dtype, bits, axis))(x)
     return [(scale, PackedSigns(words, x.shape[-1])) for scale, words in terms]
-
-
-@lru_cache(REMEMBERED)
-def _known_conv(described: bytes) -> BinaryConv:
-    return binary_conv(*marshal.loads(described))
-
-
-def _conv(*arguments: Any) -> BinaryConv:
-    """What shapes and options mean; remembered by their bytes, which tell 1 from True and 1.0."""
-    try:
-        described = marshal.dumps(arguments, 2)
-    except ValueError:  # such as NumPy's integers
-        return binary_conv(*arguments)
-    return _known_conv(described)
-
-
-@lru_cache(REMEMBERED)
-def _completed(spec: BinaryConv, dtype: Any, outcome: Outcome) -> BinaryConv:
-    return spec._replace(dtype=dtype, outcome=outcome)
 
 
 def _packed(backend: Backend, weight: Array, zero: int = 1) -> PackedFilters:

@@ -16,9 +16,9 @@ from strategies import seeds
 torch = optional("torch")
 nn = torch.nn
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, operators  # noqa: E402
-from fastconv.nn._fold import fold  # noqa: E402
-from fastconv.nn.packed_layers import PackedConv2d, PackedLinear  # noqa: E402
-from fastconv.nn.packed_signs import PackedMaxPool2d, PackSigns  # noqa: E402
+from fastconv.nn.deployment.fold import fold  # noqa: E402
+from fastconv.nn.modules import PackedConv2d, PackedLinear, PackedMaxPool2d  # noqa: E402
+from fastconv.nn.packing import PackSigns  # noqa: E402
 
 SCALES = st.sampled_from([None, "alpha", "learned"])
 CHANNELS = st.sampled_from([1, 2, 6, 64, 65, 90])

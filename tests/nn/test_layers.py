@@ -18,7 +18,7 @@ from torch.nn import functional  # noqa: E402
 
 from fastconv import nn  # noqa: E402
 from fastconv.nn import gradients, operators  # noqa: E402
-from fastconv.nn._lent import KEPT  # noqa: E402
+from fastconv.nn.arrays import KEPT  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("torch")  # on one thread
 

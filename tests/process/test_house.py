@@ -15,7 +15,8 @@ import pytest
 from checkout import ROOT
 
 SOURCE = ROOT / "src" / "fastconv"
-CODE = sorted(
+CODE = [ROOT / "conftest.py"]
+CODE += sorted(
     path
     for folder in ("src", "tests", "asv_benchmarks", "examples")
     for path in (ROOT / folder).rglob("*")
@@ -29,9 +30,7 @@ LAYERS = (
     ("adapters",),
     ("bits", "correlation", "patches", "xnor", "reference"),
     ("cpu", "cuda"),
-    ("_specs",),
-    ("_epilogue",),
-    ("packed", "_shared"),
+    ("_specs", "_epilogue", "packed", "_shared"),
     ("_geometry",),
     ("_checks", "_backends", "_remember"),
 )

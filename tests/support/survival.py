@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import fastconv
-from fastconv.cpu import pool, threads
+from fastconv.cpu import chunks, pool, threads
 
 PATIENCE = 300
 """Seconds until a program is taken for hung; until a child of it is, a third of that."""
@@ -116,7 +116,7 @@ def two_callers(operations: tuple[str, ...]) -> None:
         assert exchange_busy(state) == 0
         inside.set()
         release.wait()
-        pool._pool.set(pool.BUSY, 0)
+        pool._pool.set(chunks.BUSY, 0)
 
     check(operations)
     holder = threading.Thread(target=hold)
@@ -130,8 +130,8 @@ def two_callers(operations: tuple[str, ...]) -> None:
 
 def exchange_busy(state: int) -> int:
     """Take the workers as a caller does; what the word was before."""
-    before = pool._pool.get(pool.BUSY)
-    pool._pool.set(pool.BUSY, 1)
+    before = pool._pool.get(chunks.BUSY)
+    pool._pool.set(chunks.BUSY, 1)
     return before
 
 
@@ -247,13 +247,13 @@ def pytorch_is_late(operations: tuple[str, ...]) -> None:
     """Where PyTorch's threads came late, our own compute, until it is their turn again."""
     check(operations)
     assert not pool._pool.workers
-    pool._pool.set(pool.AVOID, time.monotonic_ns() + 10**12)
+    pool._pool.set(chunks.AVOID, time.monotonic_ns() + 10**12)
     check(operations)
     assert len(pool._pool.workers) == threads.threads() - 1
-    pool._pool.set(pool.AVOID, 0)
-    jobs = pool._pool.get(pool.EPOCH)
+    pool._pool.set(chunks.AVOID, 0)
+    jobs = pool._pool.get(chunks.EPOCH)
     check(operations)
-    assert pool._pool.get(pool.EPOCH) == jobs, "PyTorch's threads do not open jobs for workers"
+    assert pool._pool.get(chunks.EPOCH) == jobs, "PyTorch's threads do not open jobs for workers"
 
 
 def interrupted(operations: tuple[str, ...]) -> None:
@@ -318,7 +318,8 @@ PROGRAMS = {
     program.__name__: program
     for program in (
         whose, eight_threads, two_callers, forked_child, fresh_child, fork_while_computing,
-        fork_while_compiling, process_pool, spawned_pools, thread_pool_in_children, no_more_threads, worker_dies, other_numbers,
+        fork_while_compiling, process_pool, spawned_pools, thread_pool_in_children, no_more_threads,
+        worker_dies, other_numbers,
         pytorch_is_late, interrupted, ends_while_computing, ends_at_once, ends_in_exit_handlers,
     )
 }  # fmt: skip

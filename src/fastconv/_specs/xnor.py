@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import marshal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv._checks import INT32_MAX, check_groups, check_out, sign
-from fastconv._epilogue import Outcome
+from fastconv._checks import INT32_MAX, Pair, check_groups, check_out, sign
+from fastconv._epilogue import PLAIN, Outcome, words_shape
 from fastconv._geometry import ImageLayout, Window, image_layout, window
 
 Shape = tuple[int, ...]
+
+REMEMBERED = 256
+"""Calls of which it is remembered what they mean: more than the layers of a network."""
 
 
 class BinaryConv(NamedTuple):
@@ -112,7 +117,67 @@ def check_terms(operation: str, terms: int) -> None:
         raise ValueError(f"{operation}: a dot product may have at most {INT32_MAX} terms, got {terms}")
 
 
-def binary_conv(
+def conv_spec(*arguments: Any) -> BinaryConv:
+    """What shapes and options of a binary convolution mean, to be :func:`completed`.
+
+    Parameters
+    ----------
+    operation : str
+    image : tuple of int
+        Shape of x, or of its signs.
+    packed : bool
+        Whether x is packed.
+    weight : tuple of int
+        Shape of the filters.
+    data_format : str
+    options : tuple
+        stride, padding, dilation, groups, pad_value.
+
+    Notes
+    -----
+    Remembered by the bytes of the arguments, which tell 1 from True and 1.0.
+    """
+    try:
+        described = marshal.dumps(arguments, 2)
+    except ValueError:  # such as NumPy's integers
+        return _binary_conv(*arguments)
+    return _known_conv(described)
+
+
+@lru_cache(REMEMBERED)
+def completed(spec: BinaryConv, dtype: Any, outcome: Outcome) -> BinaryConv:
+    """``spec`` for x of ``dtype``, and for what becomes of the sums."""
+    return spec._replace(dtype=dtype, outcome=outcome)
+
+
+def linear_shape(operation: str, x: Shape, weight: Shape) -> Shape:
+    """The shape of what a linear layer gives for x (..., in) and a weight (out, in)."""
+    if len(weight) != 2:
+        raise ValueError(f"{operation}: weight must have shape (out, in), got {weight}")
+    if len(x) == 0 or x[-1] != weight[1]:
+        raise ValueError(f"{operation}: x must have shape (..., {weight[1]}) for weight {weight}, got {x}")
+    check_terms(operation, weight[1])
+    return (*x[:-1], weight[0])
+
+
+def pool_spec(
+    operation: str, signs: Shape, kernel_size: int | Pair, stride: int | Pair, padding: Any
+) -> MaxPool:
+    """Check options, and the shape of ``signs`` (N, H, W, C) or (H, W, C)."""
+    layout = image_layout(operation, signs, "NHWC", (3, 4))
+    n, c, h, w = layout.sizes(signs)
+    geometry = window(operation, (h, w), kernel_size, stride, padding, 1)
+    shape = words_shape(layout.shape(n, c, *geometry.output))
+    check_out(operation, None, shape, np.uint64)
+    return MaxPool(words_shape(signs), geometry, shape)
+
+
+@lru_cache(REMEMBERED)
+def _known_conv(described: bytes) -> BinaryConv:
+    return _binary_conv(*marshal.loads(described))
+
+
+def _binary_conv(
     operation: str, image: Shape, packed: bool, weight: Shape, data_format: object, options: tuple[Any, ...]
 ) -> BinaryConv:
     """Check shapes and options: stride, padding, dilation, groups, pad_value. Of the rest, ``dtype`` and
@@ -136,8 +201,5 @@ def binary_conv(
     check_out(operation, None, shape, np.float64)
     logical = ImageLayout(max(source.rank, 3), True).shape(n, filters, *geometry.output)
     return BinaryConv(
-        n, channels, filters, parts, outside, geometry, source, given, shape, logical, None, NO_OUTCOME
+        n, channels, filters, parts, outside, geometry, source, given, shape, logical, None, PLAIN.outcome
     )
-
-
-NO_OUTCOME = Outcome(np.dtype(np.int32), (), True, False)

@@ -7,20 +7,17 @@ that would have it are rounded to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
 from fastconv._backends import Array, backend_of
-from fastconv.packed import Packed, PackedFilters, PackedSigns
+from fastconv.packed import Packed, PackedSigns
 
 NO_TENSOR = {np.ndarray, int, float, bool, str, type(None)}
 """What most arguments are: calls without tensors are looked through, too, and PyTorch is slow to say no."""
-
-OF_THE_INPUTS_TYPE = ("fastconv.correlation", "fastconv.patches")
-"""Modules whose results have the dtype of their inputs, bfloat16 included."""
 
 LENT = {
     getattr(torch, dtype)
@@ -30,6 +27,8 @@ LENT = {
     )
 }
 """Dtypes that NumPy and CuPy have, and bfloat16."""
+
+ON_CPU = nullcontext()
 
 
 def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
@@ -49,14 +48,16 @@ def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
 
 def call(
     operation: Callable[..., Any],
+    keeps_dtype: bool,
     tensors: list[torch.Tensor],
     args: tuple[Any, ...],
     options: Mapping[str, Any],
 ) -> Any:
-    """``operation`` on the arrays that share the tensors' memory; its results as tensors."""
+    """``operation`` on the arrays that share the tensors' memory; its results as tensors, of bfloat16 if it
+    ``keeps_dtype`` and that is what was given."""
     name = operation.__qualname__
     _check(name, tensors, (*args, *options.values()))
-    narrow = _is_bfloat16(operation, args, options)
+    narrow = _is_bfloat16(keeps_dtype, args, options)
     out = options.get("out")
     with placed(tensors[0].device):
         place = _place_for(name, out, narrow, tensors) if isinstance(out, torch.Tensor) else out
@@ -122,13 +123,13 @@ def _arrays_in(values: Iterable[Any]) -> list[Any]:
     return found
 
 
-def _is_bfloat16(operation: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+def _is_bfloat16(keeps_dtype: bool, args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
     """Whether the result is to be bfloat16: the type asked for, or that of all floating inputs."""
     asked = [options["dtype"]] if options.get("dtype") is not None else []
     asked += [value for value in args if isinstance(value, torch.dtype)]
     if asked:
         return asked[0] is torch.bfloat16
-    if operation.__module__ not in OF_THE_INPUTS_TYPE:
+    if not keeps_dtype:
         return False
     inputs = tensors_in((*args, *(value for key, value in options.items() if key != "out")))
     kinds = {t.dtype for t in inputs if t.dtype.is_floating_point or t.dtype.is_complex}
@@ -154,8 +155,6 @@ def _dtype(value: torch.dtype) -> np.dtype[Any]:
 
 
 def _lent(value: Any) -> Any:
-    if isinstance(value, PackedFilters):  # kept, since kernels keep what they derive from it
-        return value.derived("lent", lambda: value.mapped(to_array))
     if isinstance(value, (torch.Tensor, Packed)):
         return _converted(value, to_array)
     return _dtype(value) if isinstance(value, torch.dtype) else value
@@ -172,12 +171,13 @@ def _converted(value: Any, convert: Callable[[Any], Any]) -> Any:
     return value.mapped(convert) if isinstance(value, Packed) else convert(value)
 
 
-@contextmanager
-def placed(device: torch.device) -> Iterator[None]:
+def placed(device: torch.device) -> AbstractContextManager[None]:
     """Kernels and their arrays on ``device`` and PyTorch's current stream."""
-    if device.type == "cpu":
-        yield
-        return
+    return ON_CPU if device.type == "cpu" else _on_current_stream(device)
+
+
+@contextmanager
+def _on_current_stream(device: torch.device) -> Iterator[None]:
     import cupy
 
     stream = torch.cuda.current_stream(device).cuda_stream

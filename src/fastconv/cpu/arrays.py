@@ -150,11 +150,6 @@ def readable(x: Array) -> bool:
     return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
 
 
-def contiguous(x: Array) -> Array:
-    """``x`` itself if it is :func:`readable`, else a copy that is."""
-    return x if readable(x) else np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
-
-
 def one_run(memory: Memory) -> bool:
     """:func:`readable` of arrays with such memory."""
     step = memory.dtype.itemsize

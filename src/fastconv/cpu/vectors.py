@@ -38,7 +38,7 @@ def load_row(typing: Any, x: Any, start: Any) -> Any:
     """x[start : start + 64]."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _load(context, builder, x, *args, LANES_OF_ROW)
+        return _load(context, builder, x, args[0], args[1], LANES_OF_ROW)
 
     return VectorType(x.dtype)(x, types.intp), generate
 

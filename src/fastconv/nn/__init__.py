@@ -1,8 +1,7 @@
 """PyTorch layers that train in floats and infer in bits."""
 
-from fastconv.nn import _fakes  # noqa: F401  # registers them
-from fastconv.nn._deploy import deploy
-from fastconv.nn._files import load, save
+from fastconv.nn.deployment.deploy import deploy
+from fastconv.nn.files import load, save
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
 from fastconv.nn.signs import BinaryMaxPool2d, Sign
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from fastconv._checks import Pair, integer, pair
 from fastconv._checks import sign as one_of
 from fastconv.nn import operators
-from fastconv.nn._base import BinaryLayer
-from fastconv.nn._options import check_groups, sides_around, sides_of
+from fastconv.nn.binary_layer import BinaryLayer
 from fastconv.nn.gradients import activation_scale, pad
+from fastconv.nn.options import check_groups, sides_around, sides_of
 
 
 class BinaryConv2d(BinaryLayer):

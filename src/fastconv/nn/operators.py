@@ -5,6 +5,9 @@ along the last axis as in :class:`fastconv.PackedSigns`. Wherever ``x`` is wante
 both do: what has dtype uint64 is words. Filters are the words (O, kh, kw, ceil(channels / 64)) of
 :class:`fastconv.PackedFilters`; those of a linear layer have kh = kw = 1.
 
+Beside each of them is a function of the same arguments that gives an empty tensor of the result's shape, for
+compilers, which have no numbers.
+
 No gradient flows through them: ``backward`` says so where numbers come out.
 """
 
@@ -19,9 +22,10 @@ from torch.library import custom_op
 
 import fastconv
 from fastconv._backends import Array
+from fastconv._geometry import reach
 from fastconv.adapters.torch_tensors import placed, to_tensor
-from fastconv.nn._lent import comparison, filters_of, lent, lent_if_any, threshold_of
-from fastconv.packed import PackedSigns
+from fastconv.nn.arrays import comparison, filters_of, lent, lent_if_any
+from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
 SAME: list[int] = []
 """``padding`` of the operators that means "same"."""
@@ -43,6 +47,11 @@ def pack_signs(x: Tensor, axis: int) -> Tensor:
         return to_tensor(fastconv.pack_signs(lent(x), axis=axis).words)
 
 
+@pack_signs.register_fake
+def _(x: Tensor, axis: int) -> Tensor:
+    return _packed(x, axis)
+
+
 @operator("compare", "(Tensor x, int axis, Tensor tau, Tensor flip) -> Tensor")
 def compare(x: Tensor, axis: int, tau: Tensor, flip: Tensor) -> Tensor:
     """The words of (x >= tau) xor flip, and 0 for NaN, along ``axis``, which becomes the last.
@@ -54,11 +63,21 @@ def compare(x: Tensor, axis: int, tau: Tensor, flip: Tensor) -> Tensor:
         return to_tensor(comparison(array, axis, tau, flip)(array))
 
 
+@compare.register_fake
+def _(x: Tensor, axis: int, tau: Tensor, flip: Tensor) -> Tensor:
+    return _packed(x, axis)
+
+
 @operator("unpack_signs", "(Tensor words, int length, ScalarType dtype) -> Tensor")
 def unpack_signs(words: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """The signs (..., length) in ``words``, as +1 and -1 of ``dtype``."""
     with placed(words.device):
         return to_tensor(PackedSigns(lent(words), length).unpack()).to(dtype)
+
+
+@unpack_signs.register_fake
+def _(words: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    return words.new_empty((*words.shape[:-1], length), dtype=dtype)
 
 
 @operator("binarize_residual", "(Tensor x, int bits) -> (Tensor, Tensor)")
@@ -72,6 +91,12 @@ def binarize_residual(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         terms = fastconv.binarize_residual(lent(x.contiguous()), bits, axis=0)
         scales, words = zip(*((to_tensor(m), to_tensor(signs.words)) for m, signs in terms), strict=True)
         return torch.stack(scales), torch.stack([w.view(torch.int64) for w in words]).view(torch.uint64)
+
+
+@binarize_residual.register_fake
+def _(x: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    words = x.new_empty((bits, *x.shape[:-1], (x.shape[-1] + 63) // 64), dtype=torch.uint64)
+    return x.new_empty((bits, x.shape[0]), dtype=float_result(x.dtype)), words
 
 
 @operator("xnor_conv2d", f"(Tensor x, Tensor filters, int channels, {GEOMETRY}, {EPILOGUE}) -> Tensor")
@@ -104,41 +129,36 @@ def xnor_conv2d(
         Multiply ``scale`` by XNOR-Net's K, which takes real ``x``.
     """
     with placed(x.device):
-        y = fastconv.xnor_conv2d(
-            _signs(x, channels * groups),
-            filters_of(filters, channels, scale if by_window else None),
-            scale="xnor" if by_window else lent_if_any(scale),
-            bias=lent_if_any(bias),
-            **_geometry(stride, padding, dilation, groups, pad_value),
-        )
-        return to_tensor(y)
+        known = filters_of(filters, channels, scale if by_window else None)
+        geometry = stride, padding, dilation, groups, pad_value
+        factor = "xnor" if by_window else lent_if_any(scale)
+        return to_tensor(_convolved(x, known, *geometry, scale=factor, bias=lent_if_any(bias)))
+
+
+@xnor_conv2d.register_fake
+def _(x: Tensor, filters: Tensor, channels: int, *options: Any) -> Tensor:
+    *geometry, _groups, _pad_value = options[:5]
+    rows, columns = _output(_size(x), filters.shape[1:3], *geometry)
+    return x.new_empty((x.shape[0], filters.shape[0], rows, columns), dtype=_numbers(x, *options[5:]))
 
 
 @operator(
     "xnor_conv2d_signs",
     f"(Tensor x, Tensor filters, int channels, {GEOMETRY}, {THRESHOLD}) -> Tensor",
 )
-def xnor_conv2d_signs(
-    x: Tensor,
-    filters: Tensor,
-    channels: int,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    pad_value: int,
-    tau: Tensor,
-    flip: Tensor,
-) -> Tensor:
-    """Words (N, Ho, Wo, ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_conv2d`."""
+def xnor_conv2d_signs(x: Tensor, filters: Tensor, channels: int, *options: Any) -> Tensor:
+    """Words (N, Ho, Wo, ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_conv2d`, whose geometry
+    comes before ``tau`` and ``flip`` (O,)."""
+    *geometry, tau, flip = options
     with placed(x.device):
-        signs = fastconv.xnor_conv2d(
-            _signs(x, channels * groups),
-            filters_of(filters, channels, None),
-            threshold=threshold_of(filters, tau, flip),
-            **_geometry(stride, padding, dilation, groups, pad_value),
-        )
-        return to_tensor(signs.words)
+        threshold = Threshold(lent(tau), lent(flip))
+        return to_tensor(_convolved(x, filters_of(filters, channels), *geometry, threshold=threshold).words)
+
+
+@xnor_conv2d_signs.register_fake
+def _(x: Tensor, filters: Tensor, channels: int, *options: Any) -> Tensor:
+    rows, columns = _output(_size(x), filters.shape[1:3], *options[:3])
+    return x.new_empty((x.shape[0], rows, columns, (filters.shape[0] + 63) // 64), dtype=torch.uint64)
 
 
 @operator("xnor_linear", f"(Tensor x, Tensor filters, int features, {EPILOGUE}) -> Tensor")
@@ -170,16 +190,24 @@ def xnor_linear(
         return to_tensor(y)
 
 
+@xnor_linear.register_fake
+def _(x: Tensor, filters: Tensor, features: int, *epilogue: Any) -> Tensor:
+    return x.new_empty((*x.shape[:-1], filters.shape[0]), dtype=_numbers(x, *epilogue))
+
+
 @operator("xnor_linear_signs", f"(Tensor x, Tensor filters, int features, {THRESHOLD}) -> Tensor")
 def xnor_linear_signs(x: Tensor, filters: Tensor, features: int, tau: Tensor, flip: Tensor) -> Tensor:
     """Words (..., ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_linear`."""
     with placed(x.device):
         signs = fastconv.xnor_linear(
-            _signs(x, features),
-            filters_of(filters, features, None),
-            threshold=threshold_of(filters, tau, flip),
+            _signs(x, features), filters_of(filters, features), threshold=Threshold(lent(tau), lent(flip))
         )
         return to_tensor(signs.words)
+
+
+@xnor_linear_signs.register_fake
+def _(x: Tensor, filters: Tensor, features: int, tau: Tensor, flip: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:-1], (filters.shape[0] + 63) // 64), dtype=torch.uint64)
 
 
 @operator("binary_max_pool2d", "(Tensor words, int[] kernel_size, int[] stride, int[] padding) -> Tensor")
@@ -193,6 +221,12 @@ def binary_max_pool2d(
             signs, pair(kernel_size), stride=pair(stride), padding=sides(padding)
         )
         return to_tensor(largest.words)
+
+
+@binary_max_pool2d.register_fake
+def _(words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+    rows, columns = _output(words.shape[1:3], kernel_size, stride, padding, (1, 1))
+    return words.new_empty((words.shape[0], rows, columns, words.shape[3]))
 
 
 def float_result(dtype: torch.dtype) -> torch.dtype:
@@ -216,13 +250,53 @@ def sides(sides: Sequence[int]) -> str | tuple[tuple[int, int], tuple[int, int]]
     return (top, bottom), (left, right)
 
 
-def _geometry(
-    stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int, pad_value: int
-) -> dict[str, Any]:
-    return {
-        "stride": pair(stride),
-        "padding": sides(padding),
-        "dilation": pair(dilation),
-        "groups": groups,
-        "pad_value": pad_value,
-    }
+def _convolved(
+    x: Tensor,
+    filters: PackedFilters,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    pad_value: int,
+    **asked: Any,
+) -> Any:
+    return fastconv.xnor_conv2d(
+        _signs(x, filters.channels * groups),
+        filters,
+        stride=pair(stride),
+        padding=sides(padding),
+        dilation=pair(dilation),
+        groups=groups,
+        pad_value=pad_value,
+        **asked,
+    )
+
+
+def _packed(x: Tensor, axis: int) -> Tensor:
+    sizes = list(x.shape)
+    length = sizes.pop(axis)
+    return x.new_empty((*sizes, (length + 63) // 64), dtype=torch.uint64)
+
+
+def _numbers(x: Tensor, *epilogue: Any) -> torch.dtype:
+    """The dtype of a product, of which scale, by_window and bias say whether it stays an integer."""
+    return torch.int32 if all(part is None or part is False for part in epilogue) else float_result(x.dtype)
+
+
+def _size(x: Tensor) -> Any:
+    return x.shape[1:3] if x.dtype == torch.uint64 else x.shape[2:4]
+
+
+def _output(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> list[int]:
+    """Rows and columns of a result, in arithmetic that symbolic sizes can follow."""
+    if not padding:
+        return [(n + step - 1) // step for n, step in zip(size, stride, strict=True)]
+    added = padding[0] + padding[1], padding[2] + padding[3]
+    extents = reach(kernel, dilation)
+    return [(n + a - r) // step + 1 for n, a, r, step in zip(size, added, extents, stride, strict=True)]

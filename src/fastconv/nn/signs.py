@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from fastconv._checks import Pair, pair
 from fastconv.nn import operators
-from fastconv.nn._options import check_clip, sides_around, sides_of
 from fastconv.nn.gradients import StraightThrough, pad
+from fastconv.nn.options import check_clip, sides_around, sides_of
 
 
 class Sign(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from math import prod
 from typing import Any
@@ -67,7 +68,7 @@ class PaddedWords:
         self.padded = geometry.padded != geometry.size
         (self.top, _), (self.left, _) = geometry.padding
         self.job: Job | None = None
-        if spec.dtype is not None and prod(self.shape):
+        if spec.dtype is not None and 0 not in self.shape:
             h, w = geometry.size
             nbytes = spec.images * spec.groups * spec.channels * h * w * spec.dtype.itemsize
             self.low, self.span = sign_bounds(spec.dtype)
@@ -80,10 +81,8 @@ class PaddedWords:
             flat, origin, steps = flat_image(image, spec.source)
             self.steps, self.native = _places(flat.size, origin, steps), spec.dtype.isnative
 
-    def __call__(self, x: Array) -> Array:
-        """The words of real numbers, or of words whose groups are packed together."""
-        if self.spec.dtype is None:
-            return self._bordered(x if self.spec.groups == 1 else self._regrouped(x))
+    def of_numbers(self, x: Array) -> Array:
+        """The words of real numbers."""
         words = np.zeros(self.shape, np.uint64) if self.padded else np.empty(self.shape, np.uint64)
         if not self.job:
             return words
@@ -98,7 +97,10 @@ class PaddedWords:
         self.job(x=flat, low=self.low, span=self.span, words=words, **_places(flat.size, origin, steps))
         return words
 
-    def _bordered(self, words: Array) -> Array:
+    def of_words(self, words: Array) -> Array:
+        """The words of words whose groups are packed together."""
+        if self.spec.groups > 1:
+            words = self._regrouped(words)
         if not self.padded:
             return native(words)
         (h, w), padded = self.spec.geometry.size, np.zeros(self.shape, np.uint64)
@@ -120,6 +122,12 @@ def _places(size: int, origin: int, steps: tuple[int, ...]) -> dict[str, int]:
     """Where images lie in flat memory, as the record says it."""
     names = "image_step", "channel_step", "row_step", "pixel_step"
     return {"size": size, "origin": origin, **dict(zip(names, steps, strict=True))}
+
+
+def packing_padded(spec: BinaryConv) -> Callable[[Array], Array]:
+    """What makes :class:`PaddedWords` of the x of a convolution."""
+    padded = PaddedWords(spec)
+    return padded.of_words if spec.dtype is None else padded.of_numbers
 
 
 def unpacked(words: Array, length: int) -> Array:

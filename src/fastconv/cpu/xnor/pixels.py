@@ -7,6 +7,7 @@ the strip: its positive taps, whose rows are added, and its negative ones, whose
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numba
@@ -284,7 +285,7 @@ class PixelConv:
 
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
         finish = self.finish
-        values = finish.parameters(epilogue) if finish.parametrized else {}
+        values = epilogue.derived("cpu", partial(finish.laid_out, epilogue)) if finish.parametrized else {}
         targets = finish.targets(out, [x, filters.words, *values.values()])
         if self.means is not None:
             values = {**values, "window": self.means(x)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -75,18 +76,19 @@ class LinearPlan:
                 self.means = Means((1, 1, rows, k), spec.dtype, ImageLayout(4, True), line, 1)
 
     def __call__(
-        self, x: Array, weight: PackedFilters | PackedSigns, epilogue: Epilogue, out: Array | None = None
+        self, x: Array, filters: PackedFilters | PackedSigns, epilogue: Epilogue, out: Array | None = None
     ) -> Any:
-        values = self.finish.parameters(epilogue)
-        targets = self.finish.targets(out, [x, *weight.arrays(), *values.values()])
+        finish = self.finish
+        values = epilogue.derived("cpu", partial(finish.laid_out, epilogue)) if finish.parametrized else {}
+        targets = finish.targets(out, [x, *filters.arrays(), *values.values()])
         if self.product is not None:
             if self.means is not None:
                 values = {**values, "window": self.means(x.reshape(1, 1, self.rows, self.k))}
             words = x if self.spec.dtype is None else bits.pack_signs(x, x.ndim - 1)
-            tiles = _tiles_of(weight)
+            tiles = _tiles_of(filters)
             totals = self.product.totals
             self.product.job(x=native(words), tiles=tiles, totals=totals, totals_step=0, **values, **targets)
-        return self.finish.delivered(targets, out)
+        return finish.delivered(targets, out)
 
 
 def _tiles_of(weight: PackedFilters | PackedSigns) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -18,10 +19,11 @@ from fastconv.cpu.arrays import Array
 from fastconv.cpu.kernels import Job, call_with, kernel, own, record, share
 from fastconv.cpu.simd import LANES, PIXELS
 from fastconv.cpu.xnor.borders import edge_totals, edges
-from fastconv.cpu.xnor.epilogue import Finish, place_of
+from fastconv.cpu.xnor.epilogue import Finish
 from fastconv.cpu.xnor.means import window_means
-from fastconv.cpu.xnor.pack import PaddedWords, filter_tiles
+from fastconv.cpu.xnor.pack import filter_tiles, packing_padded
 from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, UNIT
+from fastconv.cpu.xnor.steps import place_of
 from fastconv.cpu.xnor.tiles import (
     TILE_PIXELS,
     TILE_VECTORS,
@@ -281,12 +283,12 @@ class WordConv:
         words = Words(geometry, spec.images, spec.groups, depth, part, terms)
         strides = result_strides(spec.groups, part, geometry.positions, last)
         self.product = Product(words, self.finish, strides)
-        self.pack, self.means = PaddedWords(spec), window_means(spec)
+        self.pack, self.means = packing_padded(spec), window_means(spec)
         self.layout = "words", self.product.kinds, spec.groups, spec.pad_value, terms
 
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
         finish = self.finish
-        values = finish.parameters(epilogue) if finish.parametrized else {}
+        values = epilogue.derived("cpu", partial(finish.laid_out, epilogue)) if finish.parametrized else {}
         targets = finish.targets(out, [x, filters.words, *values.values()])
         if self.means is not None:
             values = {**values, "window": self.means(x)}

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from fastconv.nn._chain import deploy_chain
-from fastconv.nn._convert import is_binary
-from fastconv.nn._fold import is_plain
-from fastconv.nn._report import Report, Row, bytes_of, describe
-from fastconv.nn.packed_sequential import PackedSequential
+from fastconv.nn.deployment.chain import deploy_chain
+from fastconv.nn.deployment.report import Report, Row, bytes_of, describe
+from fastconv.nn.deployment.twins import is_binary
+from fastconv.nn.sequential import PackedSequential, is_plain
 
 
 def deploy(model: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, Report]:

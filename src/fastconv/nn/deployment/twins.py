@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from fastconv.nn import operators
-from fastconv.nn._base import BinaryLayer
-from fastconv.nn._fold import Folded, fold, is_channelwise, is_plain
-from fastconv.nn._fold_numbers import NORMS, Comparison, fold_numbers
+from fastconv.nn.binary_layer import BinaryLayer
+from fastconv.nn.deployment.fold import Folded, fold, is_channelwise
+from fastconv.nn.deployment.fold_numbers import NORMS, Comparison, fold_numbers
 from fastconv.nn.gradients import per_filter
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
-from fastconv.nn.packed_layers import PackedConv2d, PackedLayer, PackedLinear
-from fastconv.nn.packed_signs import PackedMaxPool2d, PackSigns
+from fastconv.nn.modules import PackedConv2d, PackedLayer, PackedLinear, PackedMaxPool2d
+from fastconv.nn.packing import PackSigns
+from fastconv.nn.sequential import is_plain
 from fastconv.nn.signs import BinaryMaxPool2d, Sign
 
 

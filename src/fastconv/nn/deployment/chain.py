@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from fastconv.nn._base import BinaryLayer
-from fastconv.nn._convert import (
+from fastconv.nn.binary_layer import BinaryLayer
+from fastconv.nn.deployment.fold import is_channelwise, is_idle
+from fastconv.nn.deployment.report import Row, bytes_of, describe
+from fastconv.nn.deployment.twins import (
     fold_before,
     fold_into,
     is_binary,
@@ -22,10 +24,8 @@ from fastconv.nn._convert import (
     pools_signs,
     takes_signs,
 )
-from fastconv.nn._fold import is_channelwise, is_idle
-from fastconv.nn._report import Row, bytes_of, describe
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
-from fastconv.nn.packed_signs import PackedFlatten, PackSigns, UnpackSigns
+from fastconv.nn.packing import PackedFlatten, PackSigns, UnpackSigns
 
 Named = tuple[str, nn.Module]
 

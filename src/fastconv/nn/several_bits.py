@@ -10,7 +10,7 @@ from fastconv.nn import operators
 from fastconv.nn.gradients import per_filter
 
 SignsProduct = Callable[[Tensor, Tensor, Tensor | None, bool, Tensor | None], Tensor]
-"""``product(x, filters, scale, by_window, bias)``: an operator whose geometry is settled."""
+"""``product(x, filters, scale, by_window, bias)``: an operator with its geometry given."""
 
 
 def sum_of_products(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fastconv.nn._fold import IDLE
+from fastconv.nn.deployment.fold import IDLE
 
 ORDERED = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
 """Modules without parameters that never map a greater number to a lesser one."""
@@ -47,7 +47,7 @@ def fold_numbers(
 
     Parameters
     ----------
-    before, after : modules of which :func:`fastconv.nn._fold.is_channelwise` is true, in eval mode
+    before, after : modules of which :func:`fastconv.nn.deployment.fold.is_channelwise` is true, in eval mode
         Until max-pooling, and from there to the sign.
     """
     if not all(_keeps_order(module) for module in (*before, *after)):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fastconv.nn.sequential import is_plain
 from fastconv.packed import Threshold
 
 Finish = Callable[[Tensor], Tensor]
@@ -38,12 +39,6 @@ class Folded(NamedTuple):
 
     threshold: Threshold
     inverted: Tensor
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether a call of the module does what its class says: no hooks, and no ``forward`` of its own."""
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    return not hooked and "forward" not in vars(module)
 
 
 def is_idle(module: nn.Module) -> bool:

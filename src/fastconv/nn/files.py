@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastconv.nn._fold import is_plain
-from fastconv.nn.packed_layers import PackedConv2d, PackedLayer, PackedLinear
-from fastconv.nn.packed_sequential import PackedSequential
-from fastconv.nn.packed_signs import PackedFlatten, PackedMaxPool2d, PackSigns, UnpackSigns
+from fastconv.nn.modules import PackedConv2d, PackedLayer, PackedLinear, PackedMaxPool2d
+from fastconv.nn.packing import PackedFlatten, PackSigns, UnpackSigns
+from fastconv.nn.sequential import PackedSequential, is_plain
 from fastconv.nn.signs import BinaryMaxPool2d, Sign
 from fastconv.packed import PackedSigns
 

@@ -8,25 +8,28 @@ writes beside the tensors, and makes buffers to be filled.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-import fastconv
 from fastconv._backends import Array, backend_of
-from fastconv._epilogue import Epilogue
-from fastconv._layer import layer
+from fastconv._checks import real_array
+from fastconv._epilogue import Asked, Epilogue, epilogue_of
+from fastconv._specs.xnor import BinaryLinear, completed, conv_spec, linear_shape, pool_spec
 from fastconv.nn import operators
-from fastconv.nn._lent import Step, filters_of, lent_if_any, threshold_of
-from fastconv.nn.inference import sum_of_products
-from fastconv.nn.packed_signs import zero_words
-from fastconv.packed import PackedSigns
+from fastconv.nn.arrays import Planned, filters_of, lent, lent_if_any
+from fastconv.nn.packing import zero_words
+from fastconv.nn.sequential import PackedModule
+from fastconv.nn.several_bits import sum_of_products
+from fastconv.packed import PackedFilters, PackedSigns, Threshold
 
 RESULTS = ("signs", "numbers")
 
 
-class PackedLayer(nn.Module):
+class PackedLayer(PackedModule):
     """A binary layer whose filters are packed words, 32 times smaller than float32.
 
     Parameters
@@ -60,6 +63,7 @@ class PackedLayer(nn.Module):
         self._signs = signs
         self.result, self.activation_bits, self.weight_bits = result, activation_bits, weight_bits
         self.scaled, self.biased, self.by_window = scaled, biased, by_window
+        self.has_plan = activation_bits == weight_bits == 1
         for bit in range(weight_bits):  # one buffer for each, since kernels keep their own layout of a tensor
             self.register_buffer(f"words{bit}", zero_words(*shape, signs))
             self.register_buffer(f"scale{bit}", torch.zeros(shape[0]) if scaled else None)
@@ -68,23 +72,36 @@ class PackedLayer(nn.Module):
         self.register_buffer("flip", torch.zeros(shape[0], dtype=torch.bool) if folded else None)
         self.register_buffer("bias", torch.zeros(shape[0]) if biased else None)
 
-    @property
-    def takes_words(self) -> bool:
-        """Whether words are all that the layer needs of its input."""
-        return self.activation_bits == self.weight_bits == 1 and not self.by_window
-
     def signs_of_words(self) -> list[tuple[str, int]]:
         """The buffers that hold words, and how many signs each row of them has."""
         return [(f"words{bit}", self._signs) for bit in range(self.weight_bits)]
 
     def _numbers(self, x: Tensor) -> Tensor:
-        if self.activation_bits == self.weight_bits == 1:
+        if self.has_plan:
             return self._product(x, self.words0, self.scale0, self.by_window, self.bias).float()
         bits = range(self.weight_bits)
         words, scales = ([getattr(self, f"{name}{bit}") for bit in bits] for name in ("words", "scale"))
         return sum_of_products(
             self._product, x, words, scales, activation_bits=self.activation_bits, bias=self.bias
         )
+
+    def _operands(self, operation: str, x: Array, length: int) -> tuple[Any, Any, PackedFilters]:
+        """Numbers and their dtype, or the signs in words and None; and the filters."""
+        real_array(operation, "x", x)
+        filters = filters_of(self.words0, self._signs, self.scale0 if self.by_window else None)
+        return (PackedSigns(x, length), None, filters) if x.dtype == np.uint64 else (x, x.dtype, filters)
+
+    def _epilogue(self, operation: str, x: Any, filters: PackedFilters, shape: tuple[int, ...]) -> Epilogue:
+        """What becomes of the sums; if nothing does, a scale of 1 makes float32 of them."""
+        if self.result == "signs":
+            asked = Asked(threshold=Threshold(lent(self.tau), lent(self.flip)))
+        elif self.by_window:
+            asked = Asked("xnor", lent_if_any(self.bias))
+        else:
+            nothing = self.scale0 is None and self.bias is None
+            scale = torch.ones(filters.shape[0], device=self.words0.device) if nothing else self.scale0
+            asked = Asked(lent_if_any(scale), lent_if_any(self.bias))
+        return epilogue_of(operation, x, filters, shape, asked)
 
     def _product(
         self, x: Tensor, words: Tensor, scale: Tensor | None, by_window: bool, bias: Tensor | None
@@ -139,25 +156,16 @@ class PackedConv2d(PackedLayer):
         options = self._options()
         return operators.xnor_conv2d_signs(x, self.words0, *options, self.tau, self.flip)
 
-    def settled(self, words: Array) -> Step:
-        """``forward`` of arrays like ``words``, of NumPy or CuPy."""
-        if words.ndim == 3:
-            step_of_one = self.settled(words[None])
-            return lambda words: step_of_one(words[None])[0]
-        operation, signs = "xnor_conv2d", PackedSigns(words, self.in_channels)
-        filters = filters_of(self.words0, self.in_channels // self.groups, None)
+    def planned(self, x: Array) -> Planned:
+        """As of :class:`PackedModule`."""
+        operation = "xnor_conv2d"
+        signs, dtype, filters = self._operands(operation, x, self.in_channels)
         pairs = operators.pair(self.stride), operators.sides(self.padding), operators.pair(self.dilation)
         options = *pairs, self.groups, self.pad_value
-        asked = layer(operation, signs.shape, True, filters.shape, "NCHW", *options)
-        if self.result == "signs":
-            threshold = threshold_of(self.words0, self.tau, self.flip)
-            epilogue = Epilogue(np.dtype(np.uint64), None, False, None, threshold)
-        else:
-            numbers = np.dtype(np.float32)
-            epilogue = Epilogue(numbers, lent_if_any(self.scale0), False, lent_if_any(self.bias), None)
-        backend = backend_of(operation, words, filters.words)
-        step: Step = backend.module("xnor").settled_conv2d(filters, asked, epilogue)
-        return step
+        spec = conv_spec(operation, signs.shape, dtype is None, filters.shape, "NCHW", options)
+        epilogue = self._epilogue(operation, signs, filters, spec.shape)
+        spec = completed(spec, dtype, epilogue.outcome)
+        return _bound(backend_of(operation, x, filters.words).plan(spec), filters, epilogue)
 
     def extra_repr(self) -> str:
         return (
@@ -212,22 +220,15 @@ class PackedLinear(PackedLayer):
         rows = x.reshape(-1, x.shape[-1])
         return self._numbers(rows).reshape(*x.shape[:-1], self.out_features)
 
-    def settled(self, words: Array) -> Step:
-        """``forward`` of arrays like ``words``, of NumPy or CuPy."""
-        self._check(words.shape)
-        features, filters = self.in_features, filters_of(self.words0, self.in_features, None)
-        if self.result == "signs":
-            threshold = threshold_of(self.words0, self.tau, self.flip)
-            return lambda words: (
-                fastconv.xnor_linear(PackedSigns(words, features), filters, threshold=threshold).words
-            )
-        scale, bias = lent_if_any(self.scale0), lent_if_any(self.bias)
-
-        def numbers(words: Array) -> Array:
-            y: Array = fastconv.xnor_linear(PackedSigns(words, features), filters, bias, scale=scale)
-            return y.astype(np.float32, copy=False)
-
-        return numbers
+    def planned(self, x: Array) -> Planned:
+        """As of :class:`PackedModule`."""
+        operation = "xnor_linear"
+        self._check(x.shape)
+        signs, dtype, filters = self._operands(operation, x, self.in_features)
+        shape = linear_shape(operation, signs.shape, filters.shape[:2])
+        epilogue = self._epilogue(operation, signs, filters, shape)
+        spec = BinaryLinear(signs.shape, dtype, filters.shape[0], epilogue.outcome)
+        return _bound(backend_of(operation, x, filters.words).plan(spec), filters, epilogue)
 
     def _check(self, shape: Sequence[int]) -> None:
         if self.rows_only and len(shape) != 2:
@@ -240,3 +241,74 @@ class PackedLinear(PackedLayer):
         self, x: Tensor, words: Tensor, scale: Tensor | None, by_window: bool, bias: Tensor | None
     ) -> Tensor:
         return operators.xnor_linear(x, words, self.in_features, scale, by_window, bias)
+
+
+class PackedMaxPool2d(PackedModule):
+    """Max-pooling of packed signs.
+
+    Parameters
+    ----------
+    channels : int
+    kernel_size, stride : [rows, columns]
+    padding : [top, bottom, left, right], or [] for "same"
+        What lies outside never wins.
+    inverting : bool
+        Whether some channels come in as the opposite of what goes out, so that the least of their signs
+        does. ``inverted`` has a bit for each channel.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        inverting: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channels, self.inverting = channels, inverting
+        self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
+        self.register_buffer("inverted", zero_words(channels) if inverting else None)
+
+    def signs_of_words(self) -> list[tuple[str, int]]:
+        """As of :class:`PackedLayer`."""
+        return [("inverted", self.channels)] if self.inverting else []
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Words (N, H, W, w) to words (N, Ho, Wo, w)."""
+        if words.dim() == 3:
+            return self(words[None])[0]
+        largest = operators.binary_max_pool2d(words, self.kernel_size, self.stride, self.padding)
+        return largest ^ self.inverted if self.inverting else largest
+
+    def planned(self, x: Array) -> Planned:
+        """As of :class:`PackedModule`."""
+        operation = "binary_max_pool2d"
+        signs = PackedSigns(x, 64 * x.shape[-1])  # tails stay 0 whatever the length
+        kernel, stride = operators.pair(self.kernel_size), operators.pair(self.stride)
+        spec = pool_spec(operation, signs.shape, kernel, stride, operators.sides(self.padding))
+        plan: Planned = backend_of(operation, x).plan(spec)
+        if not self.inverting:
+            return plan
+        inverted = lent(self.inverted)
+        return lambda words: _turned_over(plan(words), inverted)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+        )
+
+
+def _bound(plan: Any, filters: PackedFilters, epilogue: Epilogue) -> Planned:
+    """The plan of a product with all but its x; numbers are float32 whatever x is."""
+    bound: Planned = partial(plan, filters=filters, epilogue=epilogue, out=None)
+    if epilogue.outcome.dtype == np.float64:
+        return lambda x: bound(x).astype(np.float32)
+    return bound
+
+
+def _turned_over(words: Array, bits: Array) -> Array:
+    """words (..., n, w) ^ bits (w,), in place and line by line: w is often 1, and so short would loops be."""
+    lines = words.reshape(*words.shape[:-2], words.shape[-2] * words.shape[-1])
+    lines ^= np.broadcast_to(bits, words.shape[-2:]).reshape(-1)
+    return words

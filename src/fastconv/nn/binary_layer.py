@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from fastconv._checks import integer
 from fastconv.nn import operators
-from fastconv.nn._options import check_clip, check_scale
 from fastconv.nn.gradients import (
     Geometry,
     Residual,
@@ -21,7 +20,8 @@ from fastconv.nn.gradients import (
     per_filter,
     product,
 )
-from fastconv.nn.inference import sum_of_products
+from fastconv.nn.options import check_clip, check_scale
+from fastconv.nn.several_bits import sum_of_products
 from fastconv.packed import PackedFilters
 
 
