@@ -87,6 +87,17 @@ class Asked(NamedTuple):
     activation: Any = None
     signs: Any = None
 
+    def is_scale(self) -> bool:
+        """Whether nothing but a scale is asked for."""
+        no_bias, no_residual = self.bias is None, self.residual is None
+        return (
+            no_bias
+            and no_residual
+            and self.threshold is None
+            and self.activation is None
+            and self.signs is None
+        )
+
     @property
     def arrays(self) -> list[Any]:
         """Everything that may be an array."""
@@ -129,17 +140,32 @@ def epilogue_of(operation: str, x: Any, weight: Any, shape: Shape, asked: Asked)
         return _threshold(operation, filters, asked)
     dtype = np.dtype(np.float32) if isinstance(x, PackedSigns) else float_result(x.dtype)
     check = _Checks(operation, filters, dtype)
+    if isinstance(asked.scale, str) and asked.is_scale():
+        _check_named_scale(check, x, weight, asked.scale)
+        return _scaled(weight, asked.scale, dtype)
     steps = [*_scale(check, x, weight, asked.scale)]
     if asked.bias is not None:
         steps.append(Step("shift", (check.per_filter("bias", asked.bias, number=False),)))
     if asked.residual is not None:
         steps.append(Step("add", (check.residual(asked.residual, shape),)))
     steps += _activations(check, asked.activation)
-    kinds = tuple(step.kind for step in steps)
     if asked.signs is None:
-        return Epilogue(Outcome(dtype, kinds, True, False), tuple(steps))
+        return _of_steps(steps, dtype)
     tau, flip = _signs(check, asked.signs, integers=not steps)
+    kinds = tuple(step.kind for step in steps)
     return Epilogue(Outcome(dtype if steps else INTEGERS, kinds, True, True), tuple(steps), tau, flip)
+
+
+def _of_steps(steps: list[Step], dtype: np.dtype[Any]) -> Epilogue:
+    return Epilogue(Outcome(dtype, tuple(step.kind for step in steps), True, False), tuple(steps))
+
+
+def _scaled(weight: PackedFilters, scale: str, dtype: np.dtype[Any]) -> Epilogue:
+    """The epilogue of a named scale and nothing else, which the filters keep."""
+    made: Epilogue = weight.derived(
+        ("scaled", scale, dtype), lambda: _of_steps(_named_scale(weight, scale, dtype), dtype)
+    )
+    return made
 
 
 def compared(threshold: Threshold) -> Epilogue:
@@ -183,6 +209,12 @@ def _scale(check: _Checks, x: Any, weight: Any, scale: Any) -> list[Step]:
         return []
     if not isinstance(scale, str):
         return [Step("scale", (check.per_filter("scale", scale, number=False),))]
+    _check_named_scale(check, x, weight, scale)
+    return _named_scale(weight, scale, check.dtype)
+
+
+def _check_named_scale(check: _Checks, x: Any, weight: Any, scale: str) -> None:
+    """Refuse unknown names, and operands whose magnitudes are gone."""
     choice(check.operation, "scale", scale, ("alpha", "xnor"))
     if isinstance(weight, PackedSigns):
         raise ValueError(
@@ -193,8 +225,10 @@ def _scale(check: _Checks, x: Any, weight: Any, scale: Any) -> list[Step]:
         raise ValueError(
             f"{check.operation}: scale 'xnor' needs the magnitudes of x, which PackedSigns has dropped"
         )
-    assert isinstance(weight, PackedFilters)
-    alpha = Step("scale", (weight.alpha.astype(check.dtype, copy=False),))
+
+
+def _named_scale(weight: PackedFilters, scale: str, dtype: np.dtype[Any]) -> list[Step]:
+    alpha = Step("scale", (weight.alpha.astype(dtype, copy=False),))
     return [alpha, Step("window")] if scale == "xnor" else [alpha]
 
 
@@ -224,7 +258,7 @@ def _signs(check: _Checks, signs: Any, *, integers: bool) -> tuple[Any, Any]:
             f"got {flips.shape}"
         )
     if integers:
-        return on_integers(check.real("signs", tau), flips)
+        return on_integers(check.real("signs", tau)[()], flips[()])
     return check.per_filter("signs", tau), flips
 
 

@@ -294,8 +294,8 @@ def xnor_conv2d(
         weight = _signs(operation, "weight", weight)
     if isinstance(weight, PackedSigns):
         raise TypeError(f"{operation}: weight must be a real array or PackedFilters, got PackedSigns")
-    options = stride, padding, dilation, groups, pad_value
-    spec = conv_spec(operation, x.shape, packed, weight.shape, data_format, options)
+    options = data_format, stride, padding, dilation, groups, pad_value
+    spec = conv_spec(options, operation, x.shape, packed, weight.shape)
     if not made:
         weight = _packed(backend, weight.reshape(spec.filters, spec.channels, *spec.geometry.kernel))
     epilogue = PLAIN if asked is NOTHING else epilogue_of(operation, x, weight, spec.shape, asked)

@@ -7,6 +7,8 @@ import pytest
 from conftest import needs_gpu_or_compiler, optional
 
 from fastconv import Threshold, reference, xnor_conv2d, xnor_matmul
+from fastconv._epilogue import PARAMETERS
+from fastconv._shared.problem import FIELDS
 from strategies import values
 
 PRODUCTS = {"75": ("TENSOR_XOR",), "80": ("TENSOR_AND",), "90": ("TENSOR_AND",), "100": (), "120": ()}
@@ -33,12 +35,18 @@ def test_compute_capability_decides_the_product(cupy, monkeypatch, capability):
 
 
 def test_problem_has_the_fields_of_its_structure():
-    from fastconv.cuda._problem import Problem
     from fastconv.cuda.compile import source
 
     declared = re.search(r"struct Problem \{(.*?)\n\}", source("binary_problem.cuh"), re.S)[1]
     fields = re.sub(r"//.*|\bi64\b", "", declared)
-    assert re.findall(r"\w+", fields) == list(Problem._fields)
+    assert re.findall(r"\w+", fields) == FIELDS.split()
+
+
+def test_kinds_of_steps_are_numbered_as_their_parameters_are():
+    from fastconv.cuda.compile import source
+
+    kinds = re.search(r"enum Kind \{(.*?)\}", source("binary_epilogue.cuh"))[1]
+    assert re.findall(r"\w+", kinds.lower()) == list(PARAMETERS)
 
 
 # images, channels of a group, filters of a group, groups, size, kernel, options
@@ -122,7 +130,7 @@ DEFECTS = {
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_defects_are_caught(cupy, monkeypatch, defect):
-    from fastconv.cuda import _compile
+    from fastconv.cuda import compile as _compile
 
     right, wrong = DEFECTS[defect]
     code = _compile.source("binary_gemm.cu")

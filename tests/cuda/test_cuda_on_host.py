@@ -220,7 +220,7 @@ def test_what_a_kernel_forgets_to_write_stays_poisoned():
 @pytest.fixture
 def mistake(monkeypatch):
     """``mistake(file, old, new, n)`` changes the n-th ``old`` in the source of a kernel of the package."""
-    from fastconv.cuda import _compile
+    from fastconv.cuda import compile as _compile
 
     def make(file, old, new, n):
         parts = _compile.source(file).split(old)

@@ -100,7 +100,7 @@ def test_work_waits_for_what_its_stream_is_doing(real_cupy):
 
 
 def test_new_shapes_compile_nothing(cupy):
-    from fastconv.cuda import _compile
+    from fastconv.cuda import compile as _compile
 
     rng = np.random.default_rng(0)
 

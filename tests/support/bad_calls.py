@@ -33,6 +33,8 @@ X, WEIGHT = array(2, 4, 6, 7), array(8, 2, 3, 3)
 NAMES = {"mode": "full", "boundary": "fill", "fillvalue": 0, "method": "auto", "dtype": None}
 WINDOW = {"kernel_size": 3, "dilation": 1, "padding": 1, "stride": 1}
 LAYER = {"dilation": 1, "padding": 1, "stride": 1, "groups": 2, "data_format": "NCHW"}
+ENDING = {"bias": array(5), "scale": array(5), "activation": "relu"}
+BIASED = {"bias": array(8), "scale": array(8), "activation": ("prelu", array(8))}
 
 CALLS = {
     "popcount": {"x": array(3, 4, dtype="i4")},
@@ -47,9 +49,16 @@ CALLS = {
     "im2col": {"x": X, **WINDOW},
     "col2im": {"cols": array(36, 42), "output_size": (6, 7), **WINDOW},
     "xnor_matmul": {"a": array(3, 70), "b": array(70, 5)},
-    "xnor_linear": {"x": array(3, 70), "weight": array(5, 70), "bias": array(5), "scale": array(5)},
+    "xnor_linear": {"x": array(3, 70), "weight": array(5, 70), **ENDING, "residual": array(3, 5)},
     "pack_filters": {"weight": WEIGHT, "zero": 1},
-    "xnor_conv2d": {"x": X, "weight": WEIGHT, "bias": array(8), "scale": array(8), "pad_value": 0, **LAYER},
+    "xnor_conv2d": {
+        "x": X,
+        "weight": WEIGHT,
+        **BIASED,
+        "residual": array(2, 8, 6, 7),
+        "pad_value": 0,
+        **LAYER,
+    },
     "activation_scale": {"x": X, "kernel_size": 3, **LAYER},
     "fold_batchnorm": {**ONES, "eps": 1e-5, "n": 9},
     "binary_max_pool2d": {"x": signs(2, 6, 7, 70), "kernel_size": 2, "stride": 1, "padding": 1},
@@ -64,7 +73,8 @@ HUGE = 2**61
 SIZES = "must be an integer or a pair of integers"
 PADS = "padding must be an integer, (rows, columns), ((top, bottom), (left, right)), 'valid' or 'same'"
 REAL = "must be bool, integer or float16/32/64 (real)"
-UNSCALED = {"scale": None, "bias": None}
+UNSCALED = {"scale": None, "bias": None, "residual": None, "activation": None}
+STEPS = "activation must be 'relu', ('clamp', lo, hi), ('prelu', slope), ('shift', b), or a list of these"
 DEEP = {"x": array(1, 2**28, 6, 7), "weight": array(8, 2**28, 3, 3), "groups": 1}
 MIXED = {"in1": [[[0, 0]], [[2**40, 0]]], "in2": [[2**20]], "out": np.full((2, 1, 2), 77)}
 
@@ -228,6 +238,26 @@ WRONG = {
         (TypeError, f"bias {REAL}; complex64", {"bias": array(5, dtype="c8")}),
         (TypeError, "threshold must be a Threshold; ndarray", {"threshold": array(5)}),
         (ValueError, "threshold excludes scale and bias", {"threshold": step(5)}),
+        (
+            ValueError,
+            "threshold excludes residual, activation and signs; signs=(tau, flip)",
+            {"threshold": step(5), **UNSCALED, "activation": "relu"},
+        ),
+        (ValueError, "residual must have the result's shape (3, 5); (5,)", {"residual": array(5)}),
+        (TypeError, f"residual {REAL}; complex64", {"residual": array(3, 5, dtype="c8")}),
+        (ValueError, f"{STEPS}; got 'gelu'", {"activation": "gelu"}),
+        (
+            ValueError,
+            "activation must be a number or have shape (5,); (4,)",
+            {"activation": ("prelu", array(4))},
+        ),
+        (ValueError, "signs must be a number or have shape (5,); (3, 5)", {"signs": array(3, 5)}),
+        (TypeError, "signs must be tau or (tau, flip), flip of bool; float64", {"signs": (0.0, 1.0)}),
+        (
+            ValueError,
+            "flip of signs must be a bool or have shape (5,); (4,)",
+            {"signs": (0, array(4, dtype="?"))},
+        ),
         (ValueError, f"terms; {LONG - 1}; {LONG}", {"x": array(3, LONG), "weight": array(5, LONG)}),
     ],
     "pack_filters": [
@@ -257,6 +287,32 @@ WRONG = {
         (ValueError, "threshold must have 8 channels; 4", {"threshold": step(4), **UNSCALED}),
         (ValueError, "threshold excludes scale and bias", {"threshold": step(8), "bias": None}),
         (ValueError, "threshold excludes scale and bias", {"threshold": step(8), "scale": None}),
+        (
+            ValueError,
+            "threshold excludes residual, activation and signs; signs=(tau, flip)",
+            {"threshold": step(8), **UNSCALED, "signs": 0.0},
+        ),
+        (
+            ValueError,
+            "residual must have the result's shape (2, 8, 6, 7); (2, 6, 7, 8)",
+            {"residual": array(2, 6, 7, 8)},
+        ),
+        (ValueError, "residual must have the result's shape (2, 8, 6, 7); ()", {"residual": 1.0}),
+        (TypeError, f"residual {REAL}; <U1", {"residual": "x"}),
+        (ValueError, f"{STEPS}; got ('relu', 1)", {"activation": ("relu", 1)}),
+        (ValueError, f"{STEPS}; got ('clamp', 0)", {"activation": ["relu", ("clamp", 0)]}),
+        (ValueError, f"{STEPS}; got 6", {"activation": 6}),
+        (ValueError, f"{STEPS}; got ()", {"activation": ()}),
+        (TypeError, f"activation {REAL}; complex128", {"activation": ("shift", 1j)}),
+        (
+            ValueError,
+            "activation must be a number or have shape (8,); (7,)",
+            {"activation": ("clamp", 0, array(7))},
+        ),
+        (TypeError, f"signs {REAL}; <U1", {"signs": "x"}),
+        (TypeError, f"signs {REAL}; complex128", {"signs": (1j, False), **UNSCALED}),
+        (ValueError, "signs must be a number or have shape (8,); (3,)", {"signs": (1.0, 2.0, 3.0)}),
+        (TypeError, "flip of bool; int64", {"signs": (0.0, array(8, dtype="i8"))}),
         (ValueError, f"{PADS}; (1, 2, 3)", {"padding": (1, 2, 3)}),
         (ValueError, f"padding; at most; {HUGE}", {"padding": HUGE, "stride": HUGE}),
         (ValueError, "data_format must be one of 'NCHW', 'NHWC'; 'nchw'", {"data_format": "nchw"}),

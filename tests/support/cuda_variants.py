@@ -22,9 +22,8 @@ def _correlate(*types: str, rows: int) -> Defines:
 def _products(*products: str) -> list[Defines]:
     kinds = (
         ("RESULT=int",),
-        ("RESULT=float", "SCALED"),
-        ("RESULT=double", "SCALED"),
-        ("RESULT=u64", "SIGNS"),
+        ("RESULT=float", "STEPS"),
+        ("RESULT=double", "STEPS"),
     )
     return [(*kind, *filter(None, [product])) for product in products for kind in kinds]
 

@@ -58,6 +58,12 @@ CALLS = {
             f.pack_signs(x, axis=1), f.pack_filters(w), padding=1, threshold=Threshold(tau, flip)
         ),
     ),
+    "xnor_conv2d, numbers and signs": Call(
+        (X, WEIGHT, PER_FILTER, ((2, 5, 6, 7), "f4")),
+        lambda f, x, w, b, r: f.xnor_conv2d(
+            x, w, padding=1, scale=b, residual=r, activation=["relu", ("prelu", b)], signs=(b, True)
+        ),
+    ),
     "xnor_conv2d, few channels": Call(
         (((9, 12), "f4"), ((3, 3), "f4")), lambda f, x, w: f.xnor_conv2d(x, w, padding="same", pad_value=-1)
     ),

@@ -79,6 +79,7 @@ def on_integers(tau: Any, flip: Any) -> tuple[Any, Any]:
     integer. What none reaches, NaN among it, is what all reach, turned over."""
     lowest, highest = -(2**31), 2**31 - 1
     next_integer = np.ceil(tau.astype(np.float64))
-    never = ~(next_integer <= highest)
-    least = np.where(never, lowest, np.maximum(next_integer, lowest))
-    return least.astype(np.int32), flip ^ never
+    within = next_integer <= highest
+    least = np.fmax(np.fmin(next_integer, highest), lowest)
+    least = least * within + lowest * ~within  # of CuPy's arrays, too, which numpy.where does not take
+    return least.astype(np.int32), flip ^ ~within

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from fastconv._checks import INT32_MAX, Pair, check_groups, check_out, sign
 from fastconv._epilogue import PLAIN, Outcome, words_shape
 from fastconv._geometry import ImageLayout, Window, image_layout, window
+from fastconv._remember import remembered
 
 Shape = tuple[int, ...]
 
@@ -117,33 +117,6 @@ def check_terms(operation: str, terms: int) -> None:
         raise ValueError(f"{operation}: a dot product may have at most {INT32_MAX} terms, got {terms}")
 
 
-def conv_spec(*arguments: Any) -> BinaryConv:
-    """What shapes and options of a binary convolution mean, to be :func:`completed`.
-
-    Parameters
-    ----------
-    operation : str
-    image : tuple of int
-        Shape of x, or of its signs.
-    packed : bool
-        Whether x is packed.
-    weight : tuple of int
-        Shape of the filters.
-    data_format : str
-    options : tuple
-        stride, padding, dilation, groups, pad_value.
-
-    Notes
-    -----
-    Remembered by the bytes of the arguments, which tell 1 from True and 1.0.
-    """
-    try:
-        described = marshal.dumps(arguments, 2)
-    except ValueError:  # such as NumPy's integers
-        return _binary_conv(*arguments)
-    return _known_conv(described)
-
-
 @lru_cache(REMEMBERED)
 def completed(spec: BinaryConv, dtype: Any, outcome: Outcome) -> BinaryConv:
     """``spec`` for x of ``dtype``, and for what becomes of the sums."""
@@ -172,17 +145,25 @@ def pool_spec(
     return MaxPool(words_shape(signs), geometry, shape)
 
 
-@lru_cache(REMEMBERED)
-def _known_conv(described: bytes) -> BinaryConv:
-    return _binary_conv(*marshal.loads(described))
-
-
-def _binary_conv(
-    operation: str, image: Shape, packed: bool, weight: Shape, data_format: object, options: tuple[Any, ...]
+@remembered
+def conv_spec(
+    options: tuple[Any, ...], operation: str, image: Shape, packed: bool, weight: Shape
 ) -> BinaryConv:
-    """Check shapes and options: stride, padding, dilation, groups, pad_value. Of the rest, ``dtype`` and
-    ``outcome`` are to be filled in."""
-    stride, padding, dilation, groups, pad_value = options
+    """What shapes and options of a binary convolution mean, to be :func:`completed`.
+
+    Parameters
+    ----------
+    options : tuple
+        data_format, stride, padding, dilation, groups, pad_value, unchecked.
+    operation : str
+    image : tuple of int
+        Shape of x, or of its signs.
+    packed : bool
+        Whether x is packed.
+    weight : tuple of int
+        Shape of the filters.
+    """
+    data_format, stride, padding, dilation, groups, pad_value = options
     given = image_layout(operation, image, data_format, (3 if packed else 2, 4))
     source = ImageLayout(given.rank, packed or given.channels_last)
     n, c, h, w = source.sizes(image)

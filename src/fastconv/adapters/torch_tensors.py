@@ -19,6 +19,9 @@ from fastconv.packed import Packed, PackedSigns
 NO_TENSOR = {np.ndarray, int, float, bool, str, type(None)}
 """What most arguments are: calls without tensors are looked through, too, and PyTorch is slow to say no."""
 
+NESTED = ("activation", "signs")
+"""Options that may be sequences which hold tensors."""
+
 LENT = {
     getattr(torch, dtype)
     for dtype in (
@@ -41,9 +44,14 @@ def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
             found.append(value)
         elif isinstance(value, Packed):
             found += tensors_in(value.arrays())
-        elif isinstance(value, (list, tuple)) and value and isinstance(value[0], torch.Tensor):
+        elif isinstance(value, (list, tuple)) and not _is_of_numbers(value):
             found += tensors_in(value)
     return found
+
+
+def _is_of_numbers(value: Any) -> bool:
+    """Whether a list begins with a number: nested numbers may be many, and are not all looked at."""
+    return isinstance(value, list) and bool(value) and type(value[0]) in (bool, int, float)
 
 
 def call(
@@ -56,7 +64,7 @@ def call(
     """``operation`` on the arrays that share the tensors' memory; its results as tensors, of bfloat16 if it
     ``keeps_dtype`` and that is what was given."""
     name = operation.__qualname__
-    _check(name, tensors, (*args, *options.values()))
+    _check(name, tensors, args, options)
     narrow = _is_bfloat16(keeps_dtype, args, options)
     out = options.get("out")
     with placed(tensors[0].device):
@@ -68,7 +76,7 @@ def call(
             return given_back.to(torch.bfloat16) if narrow else given_back
         if place is not out:
             out.copy_(place)
-    return PackedSigns(out, result.length) if isinstance(result, PackedSigns) else out
+        return _given_out(out, result)
 
 
 def to_array(tensor: torch.Tensor) -> Array:
@@ -90,8 +98,9 @@ def to_tensor(array: Array) -> torch.Tensor:
     return torch.from_dlpack(array)
 
 
-def _check(name: str, tensors: list[torch.Tensor], values: tuple[Any, ...]) -> None:
+def _check(name: str, tensors: list[torch.Tensor], args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
     """Refuse what cannot be lent, and tensors of two devices or beside other arrays."""
+    values = [*args, *(value for key, value in options.items() if key not in NESTED)]
     if any(isinstance(value, (list, tuple)) and tensors_in(value) for value in values):
         raise TypeError(f"{name}: got a sequence of tensors; pass one tensor, torch.stack of them")
     for tensor in tensors:
@@ -109,7 +118,7 @@ def _check(name: str, tensors: list[torch.Tensor], values: tuple[Any, ...]) -> N
     if any(tensor.device != tensors[0].device for tensor in tensors[1:]):
         devices = " and ".join(sorted({str(tensor.device) for tensor in tensors}))
         raise TypeError(f"{name}: all tensors of one call must be on one device, got {devices}")
-    backend_of(name, *_arrays_in(values))
+    backend_of(name, *_arrays_in(values), *_arrays_in(_parts(options.get(key) for key in NESTED)))
 
 
 def _arrays_in(values: Iterable[Any]) -> list[Any]:
@@ -121,6 +130,15 @@ def _arrays_in(values: Iterable[Any]) -> list[Any]:
         elif not isinstance(value, (str, torch.dtype, np.dtype, type)):
             found.append(value)
     return found
+
+
+def _parts(values: Iterable[Any]) -> Iterator[Any]:
+    """``values`` with the parts of sequences in their place."""
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _parts(value)
+        else:
+            yield value
 
 
 def _is_bfloat16(keeps_dtype: bool, args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
@@ -157,7 +175,16 @@ def _dtype(value: torch.dtype) -> np.dtype[Any]:
 def _lent(value: Any) -> Any:
     if isinstance(value, (torch.Tensor, Packed)):
         return _converted(value, to_array)
+    if isinstance(value, (list, tuple)) and tensors_in(value):
+        return type(value)(map(_lent, value))
     return _dtype(value) if isinstance(value, torch.dtype) else value
+
+
+def _given_out(out: torch.Tensor, result: Any) -> Any:
+    """``result`` as tensors, where the arrays that came first were written to ``out``."""
+    if isinstance(result, tuple):
+        return out, *map(_given_back, result[1:])
+    return PackedSigns(out, result.length) if isinstance(result, PackedSigns) else out
 
 
 def _given_back(value: Any) -> Any:

@@ -161,8 +161,8 @@ class PackedConv2d(PackedLayer):
         operation = "xnor_conv2d"
         signs, dtype, filters = self._operands(operation, x, self.in_channels)
         pairs = operators.pair(self.stride), operators.sides(self.padding), operators.pair(self.dilation)
-        options = *pairs, self.groups, self.pad_value
-        spec = conv_spec(operation, signs.shape, dtype is None, filters.shape, "NCHW", options)
+        options = "NCHW", *pairs, self.groups, self.pad_value
+        spec = conv_spec(options, operation, signs.shape, dtype is None, filters.shape)
         epilogue = self._epilogue(operation, signs, filters, spec.shape)
         spec = completed(spec, dtype, epilogue.outcome)
         return _bound(backend_of(operation, x, filters.words).plan(spec), filters, epilogue)

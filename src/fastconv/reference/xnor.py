@@ -255,7 +255,7 @@ class Steps(NamedTuple):
 
 def finish(y: Any, dtype: Any, steps: Steps) -> Any:
     """The steps on ``y``, each rounded to ``dtype``; the integers if there are none."""
-    if all(step is None for step in steps):
+    if all(step is None for step in steps[:4]) and not steps.activation:
         return y.astype(np.int32)
     v = y.astype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -84,7 +84,8 @@ class Finish:
         return dict.fromkeys(OF_NUMBERS, self.floats)
 
     def scratch(self) -> dict[str, int]:
-        return {"spare": SPARE} if self.outcome.steps and not self.by_line else {}
+        """A worker's spare numbers, in bytes: the kernel that has them does not know what they are."""
+        return {"spare": SPARE * self.floats.itemsize} if self.outcome.steps and not self.by_line else {}
 
     def targets(self, out: Array | None, inputs: list[Array]) -> dict[str, Array]:
         """Arrays that kernels may write what is wanted to, by the record's names."""

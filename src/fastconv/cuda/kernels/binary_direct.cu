@@ -1,5 +1,5 @@
 // Binary convolution with few filters a group, where the tiles of binary_gemm.cu would be almost empty: a thread
-// for each output. RESULT, SCALED and SIGNS: see binary_epilogue.cuh.
+// for each output. RESULT and STEPS: see binary_epilogue.cuh.
 #include "binary_epilogue.cuh"
 
 // The sum of one window with one filter; outside the image p.outside times the filter's signs count.
@@ -23,29 +23,27 @@ __device__ __forceinline__ int window_sum(const u64* __restrict__ words, const u
   return (int)y;
 }
 
+// Numbers and words of signs (pixels, w) are each made where they are wanted: where there is an address.
 extern "C" __global__ void __launch_bounds__(256, 3) binary_direct(
     const u64* __restrict__ words, const u64* __restrict__ filters, const int* __restrict__ sums,
-    const Scale* __restrict__ scale, const Bias* __restrict__ bias, const RESULT* __restrict__ factor,
-    RESULT* __restrict__ result, const Problem p) {
-  const Epilogue e = {scale, bias, factor, result};
+    RESULT* __restrict__ numbers, u32* __restrict__ signs, const Epilogue e, const Problem p) {
   const i64 all = p.groups * p.filters, step = index_step();
-#ifdef SIGNS
-  const i64 bits = (all + 63) / 64 * 64;  // a warp's 32 bits are one half of a word
-  for (i64 i = first_index(); i < p.pixels * bits; i += step) {
-    const i64 pixel = i / bits, o = i - pixel * bits;
-    const bool bit = o < all && sign_of(window_sum(words, filters, sums, window_of(pixel, p), o, p), o, e);
-    const u32 half = __ballot_sync(~0u, bit);
-    if (threadIdx.x % 32 == 0) reinterpret_cast<u32*>(e.result)[i / 32] = half;
+  const i64 width = signs ? (all + 63) / 64 * 64 : all;  // a warp's 32 bits are one half of a word
+  const bool by_pixel = signs || p.pixel_stride != 1;    // else neighbouring threads would not write neighbours
+  for (i64 i = first_index(); i < p.pixels * width; i += step) {
+    const i64 inner = by_pixel ? width : p.positions, outer = i / inner, index = i - outer * inner;
+    const i64 o = by_pixel ? index : outer % all;
+    bool bit = false;
+    if (o < all) {
+      const Window w = window_of(by_pixel ? outer : outer / all * p.positions + index, p);
+      const i64 group = o / p.filters, place = place_of(w, group, p) + (o - group * p.filters) * p.filter_stride;
+      const RESULT v = finished(window_sum(words, filters, sums, w, o, p), {o, place, factor_of(w, group, p)}, e);
+      if (numbers) numbers[place] = v;
+      bit = signs && sign_of(v, o, e);
+    }
+    if (signs) {
+      const u32 half = __ballot_sync(~0u, bit);
+      if (threadIdx.x % 32 == 0) signs[i / 32] = half;
+    }
   }
-#else
-  // neighbouring threads write neighbours
-  const bool by_pixel = p.pixel_stride != 1;
-  for (i64 i = first_index(); i < p.pixels * all; i += step) {
-    const i64 inner = by_pixel ? all : p.positions, outer = i / inner, at = i - outer * inner;
-    const i64 o = by_pixel ? at : outer % all;
-    const Window w = window_of(by_pixel ? outer : outer / all * p.positions + at, p);
-    const i64 group = o / p.filters, place = place_of(w, group, p) + (o - group * p.filters) * p.filter_stride;
-    e.result[place] = finished(window_sum(words, filters, sums, w, o, p), o, factor_of(w, group, p), e);
-  }
-#endif
 }

@@ -1,38 +1,83 @@
-// What becomes of the integers y of a binary product. RESULT is the type of what is stored: int for y as it is;
-// with SCALED, scale * y + bias; with SIGNS, u64 for words of the bits (y >= tau) xor flip.
+// What becomes of the integers y of a binary product: steps in the order given, see fastconv/_epilogue.py, and signs.
+// RESULT is the type of numbers: float or double with STEPS, and int without, for the integers as they are.
 #pragma once
 #include "binary_problem.cuh"
 #include "rounded.cuh"
 
-#ifdef SIGNS
-typedef int Scale;  // tau
-typedef u8 Bias;    // flip
-#else
-typedef RESULT Scale;
-typedef RESULT Bias;
-#endif
-
-// `scale` and `bias` (O,) and `factor` (N, G, L) may be null, for ones, zeros and ones.
-struct Epilogue {
-  const Scale* scale;
-  const Bias* bias;
-  const RESULT* factor;
-  RESULT* result;
+// Numbers that are `step` apart, or one where there is no address.
+template <class T>
+struct Parameter {
+  const T* numbers;
+  i64 step;
+  T value;
 };
 
-#ifdef SIGNS
-__device__ __forceinline__ bool sign_of(int y, i64 o, const Epilogue& e) {
-  return (y >= e.scale[o]) != (e.bias[o] != 0);
+template <class T>
+__device__ __forceinline__ T value_of(const Parameter<T>& p, i64 index) {
+  return p.numbers ? p.numbers[index * p.step] : p.value;
 }
-#else
-// What is stored for y of filter o; `window` is its place in `factor`.
-__device__ __forceinline__ RESULT finished(int y, i64 o, i64 window, const Epilogue& e) {
-#ifdef SCALED
-  const RESULT scale = e.scale ? e.scale[o] : (RESULT)1, bias = e.bias ? e.bias[o] : (RESULT)0;
-  // rounded as on every backend: a fused product would be finite where the product is not
-  return sum(product((RESULT)y, e.factor ? product(scale, e.factor[window]) : scale), bias);
+
+#ifdef STEPS
+const int ROOM = 16;  // steps that are passed by value; what goes beyond is in the device's memory
+
+enum Kind { SCALE, SHIFT, AFFINE, FUSED, WINDOW, ADD, PRELU, RELU, CLAMP };  // in the order of PARAMETERS
+
+struct Step {
+  i64 kind;
+  Parameter<RESULT> first, second;
+};
+#endif
+
+// Passed by value, as epilogue.py lays it out.
+struct Epilogue {
+  Parameter<RESULT> tau;
+  Parameter<u8> flip;
+#ifdef STEPS
+  i64 count;
+  const Step* more;
+  Step steps[ROOM];
+#endif
+};
+
+// Of a number: its filter, and its places in the result, which a residual is like, and among the means under windows.
+struct Origin {
+  i64 filter, place, window;
+};
+
+__device__ __forceinline__ bool sign_of(int v, i64 filter, const Epilogue& e) {
+  return (v >= value_of(e.tau, filter)) != (value_of(e.flip, filter) != 0);
+}
+
+#ifdef STEPS
+__device__ __forceinline__ bool sign_of(RESULT v, i64 filter, const Epilogue& e) {
+  return reaches(v, value_of(e.tau, filter)) != (value_of(e.flip, filter) != 0);
+}
+
+// Each operation is rounded as on every backend: a fused product would be finite where the product is not.
+__device__ __forceinline__ RESULT after(const Step& s, RESULT v, const Origin& from) {
+  const RESULT a = value_of(s.first, s.kind == ADD ? from.place : s.kind == WINDOW ? from.window : from.filter);
+  const RESULT b = value_of(s.second, from.filter);
+  switch (s.kind) {
+    case SCALE:
+    case WINDOW: return product(v, a);
+    case SHIFT:
+    case ADD: return sum(v, a);
+    case AFFINE: return sum(product(v, a), b);
+    case FUSED: return fused(v, a, b);
+    case PRELU: return less(v, 0) ? product(v, a) : v;
+    case RELU: return less(v, 0) ? 0 : v;
+    default: v = less(v, a) ? a : v; return less(b, v) ? b : v;
+  }
+}
+#endif
+
+__device__ __forceinline__ RESULT finished(int y, const Origin& from, const Epilogue& e) {
+#ifdef STEPS
+  RESULT v = (RESULT)y;
+  for (int i = 0; i < min(e.count, (i64)ROOM); i++) v = after(e.steps[i], v, from);
+  for (i64 i = ROOM; i < e.count; i++) v = after(e.more[i - ROOM], v, from);
+  return v;
 #else
   return y;
 #endif
 }
-#endif

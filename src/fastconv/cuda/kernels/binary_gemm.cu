@@ -1,6 +1,6 @@
 // Binary convolution as a product of matrices, one of which is never made: windows of the input by filters, in
-// words. A block does TILE pixels and TILE filters. RESULT, SCALED and SIGNS: see binary_epilogue.cuh; TENSOR_AND
-// and TENSOR_XOR: see binary_product.cuh.
+// words. A block does TILE pixels and TILE filters. RESULT and STEPS: see binary_epilogue.cuh; TENSOR_AND and
+// TENSOR_XOR: see binary_product.cuh.
 #include "binary_epilogue.cuh"
 #include "binary_product.cuh"
 
@@ -74,53 +74,62 @@ __device__ __forceinline__ int sum_of(const Shared& s, int pixel, int filter, i6
   return (int)y;
 }
 
-#ifdef SIGNS
-// 64 bits of filters from o on: a word, or parts of two that belong to other blocks as well.
-__device__ __forceinline__ void store_bits(u64* words, i64 o, u64 bits, const Problem& p) {
-  const int shift = (int)(o % 64);
-  if (p.groups == 1 || p.filters % 64 == 0) words[o / 64] = bits;
-  else {
-    atomicOr(words + o / 64, bits << shift);
-    if (shift && bits >> (64 - shift)) atomicOr(words + o / 64 + 1, bits >> (64 - shift));
+// Where results go, each if there is an address.
+struct Results {
+  RESULT* numbers;
+  u32* signs;  // words (pixels, w)
+};
+
+// 32 bits of filters from o on: half a word, or parts of two halves that belong to other threads as well.
+__device__ __forceinline__ void store_bits(const Results& r, i64 pixel, i64 o, u32 bits, const Problem& p) {
+  u32* half = r.signs + pixel * ((p.groups * p.filters + 63) / 64 * 2) + o / 32;
+  const int shift = (int)(o % 32);
+  if (p.groups == 1 || p.filters % 64 == 0) *half = bits;
+  else if (bits) {
+    atomicOr(half, bits << shift);
+    if (shift && bits >> (32 - shift)) atomicOr(half + 1, bits >> (32 - shift));
   }
 }
 
-__device__ __forceinline__ void store(const Shared& s, const int* table, const Place& at, const Epilogue& e,
-                                      const Problem& p) {
-  const int lane = threadIdx.x % 32, first = threadIdx.x / 32 * 16;  // of 16 pixels of this warp
-  const i64 o = at.group * p.filters + at.filter, left = p.filters - at.filter;
-  u64 mine = 0;
-  for (int i = 0; i < 16; i++) {
-    u32 halves[2];
-    for (int h = 0; h < 2; h++) {
-      const int filter = 32 * h + lane;
-      const int y = filter < left ? sum_of(s, first + i, filter, o + filter, table, p) : 0;
-      halves[h] = __ballot_sync(~0u, filter < left && sign_of(y, o + filter, e));
-    }
-    if (lane == i) mine = (u64)halves[1] << 32 | halves[0];
-  }
-  if (lane < 16 && s.pixels[first + lane].exists) store_bits(e.result + s.pixels[first + lane].place, o, mine, p);
+// Finish the sum of a pixel and a filter of the tile, and store it as a number; its sign, if that is wanted.
+__device__ __forceinline__ bool store(const Shared& s, int pixel, int filter, const int* table, const Place& at,
+                                      const Results& r, const Epilogue& e, const Problem& p) {
+  const i64 o = at.group * p.filters + at.filter + filter;
+  const i64 place = s.pixels[pixel].place + (at.filter + filter) * p.filter_stride;
+  const RESULT v = finished(sum_of(s, pixel, filter, o, table, p), {o, place, s.pixels[pixel].factor}, e);
+  if (r.numbers) r.numbers[place] = v;
+  return r.signs && sign_of(v, o, e);
 }
-#else
-__device__ __forceinline__ void store(const Shared& s, const int* table, const Place& at, const Epilogue& e,
-                                      const Problem& p) {
-  const bool by_pixel = p.pixel_stride != 1;  // whether a pixel's filters are neighbours in the result
-  const i64 left = p.filters - at.filter;
-  for (int i = threadIdx.x; i < TILE * TILE; i += BLOCK) {
-    const int pixel = by_pixel ? i / TILE : i % TILE, filter = by_pixel ? i % TILE : i / TILE;
-    if (!s.pixels[pixel].exists || filter >= left) continue;
-    const i64 o = at.group * p.filters + at.filter + filter;
-    const RESULT value = finished(sum_of(s, pixel, filter, o, table, p), o, s.pixels[pixel].factor, e);
-    e.result[s.pixels[pixel].place + (at.filter + filter) * p.filter_stride] = value;
+
+// A thread for half the filters of a pixel: neighbours are neighbouring pixels.
+__device__ __forceinline__ void store_lines(const Shared& s, const int* table, const Place& at, const Results& r,
+                                            const Epilogue& e, const Problem& p) {
+  const int pixel = threadIdx.x % TILE, first = threadIdx.x / TILE * 32;
+  if (!s.pixels[pixel].exists) return;
+  const int last = (int)min(p.filters - at.filter, (i64)first + 32);
+  u32 bits = 0;
+  for (int filter = first; filter < last; filter++)
+    bits |= (u32)store(s, pixel, filter, table, at, r, e, p) << (filter - first);
+  if (r.signs) store_bits(r, at.pixel + pixel, at.group * p.filters + at.filter + first, bits, p);
+}
+
+// A thread for half the pixels of a warp and a filter of 32: neighbours are neighbouring filters.
+__device__ __forceinline__ void store_rows(const Shared& s, const int* table, const Place& at, const Results& r,
+                                           const Epilogue& e, const Problem& p) {
+  const int lane = threadIdx.x % 32, half = threadIdx.x / 32 % 2 * 32, first = threadIdx.x / TILE * 32;
+  for (int pixel = first; pixel < first + 32 && s.pixels[pixel].exists; pixel++) {
+    const bool there = half + lane < p.filters - at.filter;
+    const bool bit = there && store(s, pixel, half + lane, table, at, r, e, p);
+    if (!r.signs) continue;
+    const u32 bits = __ballot_sync(~0u, bit);
+    if (lane == 0) store_bits(r, at.pixel + pixel, at.group * p.filters + at.filter + half, bits, p);
   }
 }
-#endif
 
 // `wide`: all words come in aligned pairs
 extern "C" __global__ void __launch_bounds__(BLOCK, 5) binary_gemm(
     const u64* __restrict__ words, const u64* __restrict__ filters, const int* __restrict__ table,
-    const Scale* __restrict__ scale, const Bias* __restrict__ bias, const RESULT* __restrict__ factor,
-    RESULT* __restrict__ result, i64 wide, const Problem p) {
+    RESULT* __restrict__ numbers, u32* __restrict__ signs, i64 wide, const Epilogue e, const Problem p) {
   __shared__ Shared shared;
   const i64 across = (p.filters + TILE - 1) / TILE, down = (p.pixels + TILE - 1) / TILE;
   const i64 rest = blockIdx.x / across;
@@ -131,5 +140,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 5) binary_gemm(
   if (wide) accumulate<2>(shared, words, filters, at, p, sums);
   else accumulate<1>(shared, words, filters, at, p, sums);
   collect(shared.finished, sums, table, at, p);
-  store(shared, table, at, {scale, bias, factor, result}, p);
+  const Results results = {numbers, signs};
+  if (numbers && p.pixel_stride != 1) store_rows(shared, table, at, results, e, p);
+  else store_lines(shared, table, at, results, e, p);
 }

@@ -2,7 +2,7 @@
 #pragma once
 #include "common.cuh"
 
-// Passed by value; the fields are those of Problem in fastconv/cuda/_problem.py, in that order.
+// Passed by value; the fields are FIELDS of fastconv/_shared/problem.py, in that order.
 struct Problem {
   i64 pixels, positions, output_columns;  // of all images, of one, of a row
   i64 groups, filters, channels, words;   // of a group; of a tap
