@@ -7,7 +7,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from fastconv._backends import BACKENDS
 
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent / "tests" / "support"))
 _CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("quick", max_examples=60, derandomize=True, **_CALM)
 settings.register_profile("fuzz", max_examples=10_000, **_CALM)
+settings.register_profile("mutants", max_examples=60, derandomize=True, phases=[Phase.generate], **_CALM)
 settings.load_profile("quick")
 
 
@@ -81,6 +82,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker("gpu")
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """After ``pytest -m mutants``, the table of what became of each."""
+    reports = [r for r in terminalreporter.getreports("") if getattr(r, "when", "") == "call"]
+    rows = [value for r in reports for name, value in r.user_properties if name == "mutant"]
+    if not rows:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "fault", "outcome", "time", title=f"{len(rows)} mutants")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=110, file=terminalreporter._tw._file).print(table)
+
+
 def _to_gpu(x: Any) -> Any:
     """``x`` on the GPU, contiguous, transposed, reversed or strided as it is here."""
     cupy = optional("cupy")
@@ -136,6 +152,18 @@ def backend(request: pytest.FixtureRequest) -> TestedBackend:
     elif request.param != "numpy":
         optional(request.param)
     return TestedBackend(request.param, *_CONVERSIONS[request.param])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_calls_go_both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In tests of operations, size does not decide whether one thread does a call or all of them do."""
+    if request.path.parent.name != "operations":
+        yield
+        return
+    from thread_bounds import EITHER_WAY, bounds
+
+    with bounds(EITHER_WAY):
+        yield
 
 
 def needs_gpu_or_compiler(config: pytest.Config) -> None:

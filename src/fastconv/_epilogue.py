@@ -150,7 +150,7 @@ def epilogue_of(operation: str, x: Any, weight: Any, shape: Shape, asked: Asked)
         steps.append(Step("add", (check.residual(asked.residual, shape),)))
     steps += _activations(check, asked.activation)
     if asked.signs is None:
-        return _of_steps(steps, dtype)
+        return _of_steps(steps, dtype) if steps else PLAIN
     tau, flip = _signs(check, asked.signs, integers=not steps)
     kinds = tuple(step.kind for step in steps)
     return Epilogue(Outcome(dtype if steps else INTEGERS, kinds, True, True), tuple(steps), tau, flip)
@@ -284,7 +284,7 @@ class _Checks:
         """The same, in the dtype of the numbers."""
         array = self.real(name, value, number=number)
         with np.errstate(over="ignore"):
-            return array.astype(self.dtype)
+            return array.astype(self.dtype, copy=False)
 
     def residual(self, value: Any, shape: Shape) -> Array:
         array = real_array(self.operation, "residual", value)

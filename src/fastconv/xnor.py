@@ -286,7 +286,8 @@ def xnor_conv2d(
     operation = "xnor_conv2d"
     asked = asked_for(scale, bias, threshold, residual, activation, signs)
     packed, made = isinstance(x, PackedSigns), isinstance(weight, PackedFilters)
-    words, packed_weight = x.words if packed else x, weight.words if made else weight
+    words = x.words if isinstance(x, (PackedSigns, PackedFilters)) else x
+    packed_weight = weight.words if isinstance(weight, (PackedSigns, PackedFilters)) else weight
     backend = backend_of(operation, words, packed_weight, *asked.arrays, out)
     if not packed:
         words = x = _signs(operation, "x", x)

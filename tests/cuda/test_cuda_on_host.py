@@ -18,7 +18,7 @@ from checkout import SUPPORT
 from cuda_on_host import cupy_stand_in as cupy
 from cuda_on_host.guard import POISON
 from fastconv import reference
-from right_calls import CALLS, Call, assert_agree, leaves
+from right_calls import Call, array, assert_agree, leaves, words
 
 SAMPLES = (SUPPORT / "cuda_on_host" / "samples.cu").read_text(encoding="utf-8")
 ELEMENTS = {"int": np.int32, "unsigned long long": np.uint64, "float": np.float32, "double": np.float64}
@@ -235,16 +235,16 @@ def mistake(monkeypatch):
 
 def agrees(name):
     """Whether a call on the stand-in gives what its reference gives."""
-    call = MORE_CALLS.get(name) or CALLS[name]
+    call = MORE_CALLS[name]
     arrays = call.arrays()
     found = leaves(call.call(fastconv, *map(cupy.asarray, arrays)))
     assert_agree([cupy.asnumpy(leaf) for leaf in found], leaves(call.call(reference, *arrays)))
 
 
 MORE_CALLS = {
-    "xnor_matmul": Call((((66, 1700), "f4"), ((1700, 66), "f4")), lambda f, a, b: f.xnor_matmul(a, b)),
-    "correlate2d": Call((((90, 180), "f4"), ((19, 18), "f4")), lambda f, x, k: f.correlate2d(x, k, "same")),
-    "popcount_sum": Call((((40, 700, 5), "u8"),), lambda f, x: f.popcount_sum(x, axis=1)),
+    "xnor_matmul": Call("xnor_matmul", {"a": array(66, 1700), "b": array(1700, 66)}),
+    "correlate2d": Call("correlate2d", {"in1": array(90, 180), "in2": array(19, 18)}, {"mode": "same"}),
+    "popcount_sum": Call("popcount_sum", {"x": words(40, 700, 5)}, {"axis": 1}),
 }
 """Problems of several tiles, chunks and stages."""
 BARRIER = "__syncthreads();"

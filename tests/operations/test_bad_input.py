@@ -14,6 +14,7 @@ import scipy.sparse
 import fastconv
 from bad_calls import CALLS, WRONG, signs
 from fastconv._backends import BACKENDS
+from right_calls import call_by_name
 
 WITH_OUT = [name for name in CALLS if "out" in inspect.signature(getattr(fastconv, name)).parameters]
 ARRAYS = [(name, a) for name in CALLS for a, value in CALLS[name].items() if isinstance(value, np.ndarray)]
@@ -26,10 +27,7 @@ ROWS = [
 
 
 def call(name, **changes):
-    function = getattr(fastconv, name)
-    bound = inspect.signature(function).bind_partial()
-    bound.arguments.update(CALLS[name] | changes)
-    return function(*bound.args, **bound.kwargs)
+    return call_by_name(getattr(fastconv, name), CALLS[name] | changes)
 
 
 @functools.cache

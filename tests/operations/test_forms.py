@@ -1,72 +1,53 @@
-"""Small calls run on the caller's thread, large ones on all: another form of each kernel, the same result."""
+"""One thread or all of them: another form of each kernel, the same result."""
 
 from __future__ import annotations
 
-from importlib import import_module
+import importlib
+import pkgutil
+from time import perf_counter
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import fastconv
-from fastconv import PackedSigns, Threshold
-from plans import planned_anew
-
-LIMITS = {
-    "bits.count": ["SMALL"],
-    "bits.distances": ["SMALL"],
-    "bits.nonzeros": ["SMALL"],
-    "bits.pack": ["SMALL", "SMALL_PACKED"],
-    "correlation.dense": ["SMALL_WORK"],
-    "correlation.tiling": ["SERIAL_PRODUCTS"],
-    "xnor.means": ["SMALL"],
-    "xnor.pack": ["SMALL"],
-    "xnor.pixels": ["SMALL_SUMS"],
-    "xnor.pool": ["SMALL"],
-    "xnor.words": ["SMALL_PRODUCTS"],
-    "patches": ["SMALL"],
-}
-"""What is small, by module of fastconv.cpu."""
-
-SIZES = st.integers(1, 9)
+from fastconv import reference
+from right_calls import CALLS, LARGE, assert_agree, leaves
+from thread_bounds import ALL_THREADS, BOUNDS, ONE_THREAD, bounds
 
 
-def calls(n: int, c: int, o: int, h: int, w: int) -> dict[str, object]:
-    rng = np.random.default_rng([n, c, o, h, w])
-    x = rng.integers(-3, 4, (n, 8 * c, h, w)).astype(np.float32)
-    weight = rng.integers(-3, 4, (8 * o, 8 * c, 2, 3)).astype(np.float32)
-    words = rng.integers(0, 2**64, (h, w, 70), np.uint64)
-    tau = rng.integers(-9, 9, 8 * o).astype(np.int32)
-    columns = fastconv.im2col(x, (2, 3), padding=1)
-    return {
-        "popcount": fastconv.popcount(words),
-        "popcount_sum": fastconv.popcount_sum(words, axis=1),
-        "packbits64": fastconv.packbits64(x > 0, axis=-1),
-        "unpackbits64": fastconv.unpackbits64(words, count=70, bitorder="big"),
-        "pack_signs": fastconv.pack_signs(x, axis=1).words,
-        "hamming_distance": fastconv.hamming_distance(words[:, None], words),
-        "correlate2d": fastconv.correlate2d(x, weight[0, 0]),
-        "conv2d": fastconv.conv2d(x, weight, padding=1),
-        "im2col": columns,
-        "col2im": fastconv.col2im(columns, (h, w), (2, 3), padding=1),
-        "xnor_matmul": fastconv.xnor_matmul(x[0, 0], x[0, 0].T),
-        "xnor_conv2d": fastconv.xnor_conv2d(x, weight, padding=1, scale="xnor"),
-        "xnor_conv2d of one channel": fastconv.xnor_conv2d(x[:, :1], weight[:, :1], padding=1),
-        "xnor_conv2d to signs": fastconv.xnor_conv2d(x, weight, padding=1, threshold=Threshold(tau, tau > 0)),
-    }
+def test_the_table_of_bounds_is_complete():
+    found = {}
+    for module in pkgutil.walk_packages(fastconv.__path__, "fastconv."):
+        if module.name.startswith("fastconv.cpu."):
+            constants = vars(importlib.import_module(module.name))
+            found[module.name] = {name for name in constants if name.startswith(("SMALL", "SERIAL"))}
+    found["fastconv.cpu.threads"] -= {"SMALL"}  # which others import
+    assert {module: set(names) for module, names in BOUNDS.items()} == {m: n for m, n in found.items() if n}
 
 
-@given(SIZES, SIZES, SIZES, SIZES, SIZES)
-def test_all_threads_give_what_one_gives(n, c, o, h, w):
-    alone = calls(n, c, o, h, w)
-    with planned_anew(), pytest.MonkeyPatch.context() as patch:
-        for module, names in LIMITS.items():
-            for name in names:
-                patch.setattr(import_module(f"fastconv.cpu.{module}"), name, -1)
-        together = calls(n, c, o, h, w)
-    for name, expected in alone.items():
-        given = together[name]
-        if isinstance(expected, PackedSigns):
-            given, expected = given.words, expected.words
-        np.testing.assert_array_equal(given, expected, err_msg=name, strict=True)
+@pytest.mark.parametrize("name", CALLS)
+def test_all_threads_give_what_one_gives(name):
+    call = CALLS[name]
+    for seed in range(5):
+        arrays = call.arrays(seed)
+        with bounds(ONE_THREAD):
+            alone = leaves(call.call(fastconv, *arrays))
+        with bounds(ALL_THREADS):
+            together = leaves(call.call(fastconv, *arrays))
+        for given, expected in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(given, expected, strict=True)
+
+
+SECONDS = 1
+"""How long to call again and again, so that on a busy machine, too, several threads meet."""
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_threads_keep_out_of_each_others_memory(name):
+    call = LARGE[name]
+    arrays = call.arrays()
+    expected = leaves(call.call(reference, *arrays))
+    with bounds(ALL_THREADS):
+        end = perf_counter() + SECONDS
+        while perf_counter() < end:
+            assert_agree(leaves(call.call(fastconv, *arrays)), expected)

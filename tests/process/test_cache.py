@@ -24,6 +24,11 @@ for dtype in sys.argv[1:]:
     print("sum", int(fastconv.popcount_sum(np.arange(99, dtype=dtype))))
 """
 
+KERNEL = "count.count_rows"
+"""The kernel of these calls, as files of the cache are called; what starts it is compiled and kept, too."""
+
+ENTRIES = f"{KERNEL}*.nbc"
+
 SUM = sum(i.bit_count() for i in range(99))
 
 
@@ -50,8 +55,8 @@ def run(package: Path, *dtypes: str, program: str = CALL, **settings: object) ->
     lines = process.stdout.splitlines()
     return Run(
         [int(line.removeprefix("sum ")) for line in lines if line.startswith("sum ")],
-        sum("[cache] data saved" in line for line in lines),
-        sum("[cache] data loaded" in line for line in lines),
+        sum("[cache] data saved" in line and KERNEL in line for line in lines),
+        sum("[cache] data loaded" in line and KERNEL in line for line in lines),
         process.stderr,
     )
 
@@ -86,32 +91,43 @@ def test_second_process_compiles_nothing(package, filled):
 
 
 def test_numba_cache_dir_is_respected(package, filled):
-    assert len(list(filled.rglob("*.nbc"))) == 1
+    assert len(list(filled.rglob(ENTRIES))) == 1
     assert not list(package.rglob("*.nbc"))
 
 
 def test_without_it_the_cache_lies_beside_the_source(tmp_path):
     package = copy_package(tmp_path)
     assert run(package, NUMBA_CACHE_DIR="").saved == 1
-    assert len(list((package / "fastconv" / "cpu" / "__pycache__").glob("*.nbc"))) == 1
+    assert len(list((package / "fastconv" / "cpu" / "bits" / "__pycache__").glob(ENTRIES))) == 1
     assert run(package, NUMBA_CACHE_DIR="").loaded == 1
 
 
 def test_read_only_installation_and_home(tmp_path):
     # A file where a folder is needed stops root too, whom permissions do not.
     package = copy_package(tmp_path)
-    (package / "fastconv" / "cpu" / "__pycache__").touch()
+    for folder in ("cpu", "cpu/bits"):
+        (package / "fastconv" / folder / "__pycache__").touch()
     home = tmp_path / "home"
     home.touch()
     nowhere = {"HOME": home, "XDG_CACHE_HOME": home, "LOCALAPPDATA": home, "NUMBA_CACHE_DIR": home}
     assert run(package, **nowhere) == Run([SUM], saved=0, loaded=0, stderr="")
 
 
+VANISHING = """
+import os, shutil
+from fastconv.cpu.cache import _Entries
+
+def save(self, key, data, saved=_Entries.save):
+    shutil.rmtree(os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
+    open(os.environ["NUMBA_CACHE_DIR"], "w").close()
+    saved(self, key, data)
+
+_Entries.save = save
+"""
+
+
 def test_cache_that_can_no_longer_be_written(package, tmp_path):
-    cache = tmp_path / "cache"
-    vanish = "import fastconv.cpu.bits, shutil, os\nshutil.rmtree(os.environ['NUMBA_CACHE_DIR'])\n"
-    vanish += "open(os.environ['NUMBA_CACHE_DIR'], 'w').close()\n"
-    gone = run(package, program=vanish + CALL, NUMBA_CACHE_DIR=cache)
+    gone = run(package, program=VANISHING + CALL, NUMBA_CACHE_DIR=tmp_path / "cache")
     assert gone == Run([SUM], saved=0, loaded=0, stderr="")
 
 
@@ -125,7 +141,7 @@ def test_cache_that_can_no_longer_be_written(package, tmp_path):
     ],
 )
 def test_damaged_entry_is_compiled_anew(damage, package, cache):
-    (entry,) = cache.rglob("*.nbc")
+    (entry,) = cache.rglob(ENTRIES)
     entry.write_bytes(damage(entry.read_bytes()))
     assert run(package, NUMBA_CACHE_DIR=cache) == Run([SUM], saved=1, loaded=0, stderr="")
     assert run(package, NUMBA_CACHE_DIR=cache).loaded == 1
@@ -133,7 +149,7 @@ def test_damaged_entry_is_compiled_anew(damage, package, cache):
 
 def test_entry_that_is_another_ones_is_compiled_anew(package, cache):
     run(package, "uint16", NUMBA_CACHE_DIR=cache)
-    one, other = cache.rglob("*.nbc")
+    one, other = cache.rglob(ENTRIES)
     shutil.copy(one, other)
     assert run(package, "uint8", "uint16", NUMBA_CACHE_DIR=cache)[:3] == ([SUM, SUM], 1, 1)
 
@@ -157,13 +173,12 @@ def test_another_processor_has_entries_of_its_own(package, cache):
     assert run(package, NUMBA_CACHE_DIR=cache)[:3] == ([SUM], 0, 1)
 
 
-def test_serial_and_parallel_form_have_entries_of_their_own(package, cache):
+def test_one_thread_and_several_share_an_entry(package, cache):
     one = "np.arange(99, dtype=dtype)"
     assert one in CALL
     large_and_small = CALL.replace(one, f"np.tile({one}, 5000)") + CALL
     both = {"program": large_and_small, "NUMBA_CACHE_DIR": cache}
-    assert run(package, **both)[:3] == ([5000 * SUM, SUM], 1, 1)
-    assert run(package, **both)[:3] == ([5000 * SUM, SUM], 0, 2)
+    assert run(package, **both)[:3] == ([5000 * SUM, SUM], 0, 1)
 
 
 def test_processes_that_write_at_once_lose_nothing(package, tmp_path):

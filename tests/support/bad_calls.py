@@ -1,11 +1,12 @@
 """Wrong calls of every public name, and what they must be told.
 
-``CALLS`` holds one right call of each. A row of ``WRONG`` is the error, words of its message after the
-operation's name, and the arguments that make that call wrong.
+``CALLS`` holds a right call of each with every argument given. A row of ``WRONG`` is the error, words of its
+message after the operation's name, and the arguments that make that call wrong.
 """
 
 import numpy as np
 
+import right_calls
 from fastconv import PackedFilters, PackedSigns, Threshold
 
 
@@ -27,42 +28,12 @@ def step(channels):
 
 
 FILTERS = PackedFilters(words(8, 3, 3, 1), 2, np.ones(8, "f4"))
-ONES = {name: array(5) for name in ("gamma", "beta", "mean", "var", "alpha", "bias")}
 IMAGE, KERNEL = array(2, 6, 7, dtype="i2"), array(3, 3, dtype="i2")
 X, WEIGHT = array(2, 4, 6, 7), array(8, 2, 3, 3)
-NAMES = {"mode": "full", "boundary": "fill", "fillvalue": 0, "method": "auto", "dtype": None}
-WINDOW = {"kernel_size": 3, "dilation": 1, "padding": 1, "stride": 1}
-LAYER = {"dilation": 1, "padding": 1, "stride": 1, "groups": 2, "data_format": "NCHW"}
-ENDING = {"bias": array(5), "scale": array(5), "activation": "relu"}
-BIASED = {"bias": array(8), "scale": array(8), "activation": ("prelu", array(8))}
 
 CALLS = {
-    "popcount": {"x": array(3, 4, dtype="i4")},
-    "popcount_sum": {"x": array(3, 4, dtype="i4"), "axis": 1, "keepdims": False},
-    "packbits64": {"x": array(3, 70, dtype="u1"), "axis": 1, "bitorder": "little"},
-    "unpackbits64": {"words": words(3, 2), "axis": 1, "count": 70, "bitorder": "little"},
-    "pack_signs": {"x": array(3, 70), "axis": 1, "zero": 1, "threshold": array(3, 1)},
-    "hamming_distance": {"a": words(3, 2), "b": words(2)},
-    "correlate2d": {"in1": IMAGE, "in2": KERNEL, **NAMES},
-    "convolve2d": {"in1": IMAGE, "in2": KERNEL, **NAMES},
-    "conv2d": {"x": X, "weight": WEIGHT, "bias": array(8), **LAYER},
-    "im2col": {"x": X, **WINDOW},
-    "col2im": {"cols": array(36, 42), "output_size": (6, 7), **WINDOW},
-    "xnor_matmul": {"a": array(3, 70), "b": array(70, 5)},
-    "xnor_linear": {"x": array(3, 70), "weight": array(5, 70), **ENDING, "residual": array(3, 5)},
-    "pack_filters": {"weight": WEIGHT, "zero": 1},
-    "xnor_conv2d": {
-        "x": X,
-        "weight": WEIGHT,
-        **BIASED,
-        "residual": array(2, 8, 6, 7),
-        "pad_value": 0,
-        **LAYER,
-    },
-    "activation_scale": {"x": X, "kernel_size": 3, **LAYER},
-    "fold_batchnorm": {**ONES, "eps": 1e-5, "n": 9},
-    "binary_max_pool2d": {"x": signs(2, 6, 7, 70), "kernel_size": 2, "stride": 1, "padding": 1},
-    "binarize_residual": {"x": array(3, 70), "bits": 2, "axis": 1},
+    name: call.arguments(*call.arrays()) for name, call in right_calls.CALLS.items() if "," not in name
+} | {
     "PackedSigns": {"words": words(3, 2), "length": 70, "check": False},
     "PackedFilters": {"words": words(8, 3, 3, 1), "channels": 2, "alpha": array(8)},
     "Threshold": {"tau": array(5, dtype="i4"), "flip": array(5, dtype="?")},

@@ -1,7 +1,8 @@
-"""What hypothesis draws, and how results are compared.
+"""What hypothesis draws.
 
 Shapes, dtypes, layouts and options are drawn one by one, so that they shrink; values come from a drawn
-seed, which is fast enough for 10,000 examples.
+seed, which is fast enough for 10,000 examples. What is drawn computes something: no length is 0 and every
+window fits. Empty arrays have strategies of their own, which begin with ``empty``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 INTEGERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
@@ -16,14 +18,24 @@ FLOATS = ("f2", "f4", "f8")
 REAL = ("?", *INTEGERS, *FLOATS)
 COMPLEX = ("c8", "c16")
 LAYOUTS = ("C", "F", "reversed", "strided", "byteswapped", "read-only")
+LENGTHS = (1, 2, 3, 7, 63, 64, 65, 130)
+
+MANY, FEW = 1 / 8, 1 / 300
+"""Shares of NaN, infinities and -0.0: for what looks at one element, and for sums, of which one such term
+would hide all the others."""
+
+Pair = tuple[int, int]
 
 seeds = st.integers(0, 2**32 - 1)
+few = settings(max_examples=max(settings.default.max_examples // 5, 1))
+"""For a test that is parametrized as well. hypothesis draws variations of what it drew before, so that of 60
+draws some have no groups at all: what must not be missed is a parameter, which has draws of its own."""
 
 
 def values(
-    seed: int, shape: tuple[int, ...], dtype: str, *, magnitude: float = 8.0, special: bool = False
+    seed: int, shape: tuple[int, ...], dtype: str, *, magnitude: float = 8.0, special: float = 0
 ) -> np.ndarray:
-    """Numbers of ``dtype`` with zeros and repeats among them; ``special`` adds NaN, infinities and -0.0."""
+    """Numbers of ``dtype`` with zeros and repeats among them, and a share of ``special`` ones."""
     rng = np.random.default_rng(seed)
     kind = np.dtype(dtype)
     if kind == np.bool_:
@@ -39,7 +51,7 @@ def values(
         x = x + 1j * rng.standard_normal(shape) * magnitude
     x = x.astype(kind)
     if special and x.size:
-        places = rng.integers(0, x.size, max(1, x.size // 8))
+        places = rng.integers(0, x.size, max(1, int(x.size * special)))
         x.reshape(-1)[places] = rng.choice(np.array([np.nan, np.inf, -np.inf, -0.0], kind), places.shape)
     return x
 
@@ -48,14 +60,14 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
     """The same array in another memory layout."""
     backwards = tuple(slice(None, None, -1) for _ in x.shape)
     if layout == "F":
-        return np.asfortranarray(x)
+        return np.array(x, order="F")
     if layout == "reversed":
         return x[backwards].copy()[backwards]
     if layout == "strided":
         spread = np.zeros((*x.shape, 2), x.dtype)
         spread[..., 0] = x
         return spread[..., 0]
-    if layout == "byteswapped":
+    if layout == "byteswapped" and x.ndim:
         return x.astype(x.dtype.newbyteorder(">"))
     x = np.array(x)
     x.flags.writeable = layout != "read-only"
@@ -69,18 +81,26 @@ def arrays(
     dtypes: tuple[str, ...],
     *,
     magnitude: float = 8.0,
-    special: bool = False,
+    special: float = 0,
 ) -> np.ndarray:
-    """An array of ``shape``, of any of ``dtypes``, in any layout."""
-    x = values(
-        draw(seeds), shape, draw(st.sampled_from(dtypes)), magnitude=magnitude,
-        special=special and draw(st.booleans()),
-    )  # fmt: skip
+    """An array of ``shape``, of any of ``dtypes``, in any layout, one in four with ``special`` numbers."""
+    share = special if special and draw(st.integers(0, 3)) == 0 else 0
+    x = values(draw(seeds), shape, draw(st.sampled_from(dtypes)), magnitude=magnitude, special=share)
     return laid_out(x, draw(st.sampled_from(LAYOUTS)))
 
 
-def shapes(min_rank: int = 1, max_rank: int = 3, lengths: Any = (0, 1, 2, 3, 7, 63, 64, 65, 130)) -> Any:
+def shapes(
+    min_rank: int = 1, max_rank: int = 3, lengths: tuple[int, ...] = LENGTHS
+) -> st.SearchStrategy[tuple[int, ...]]:
     return st.lists(st.sampled_from(lengths), min_size=min_rank, max_size=max_rank).map(tuple)
+
+
+@st.composite
+def empty_shapes(draw: st.DrawFn, min_rank: int = 1, max_rank: int = 3) -> tuple[int, ...]:
+    """A shape of which at least one length is 0."""
+    shape = list(draw(shapes(min_rank, max_rank, (0, 1, 3, 65))))
+    shape[draw(st.integers(0, len(shape) - 1))] = 0
+    return tuple(shape)
 
 
 def pairs(low: int, high: int) -> st.SearchStrategy[Any]:
@@ -89,69 +109,50 @@ def pairs(low: int, high: int) -> st.SearchStrategy[Any]:
     return one | st.tuples(one, one)
 
 
+symmetric_paddings = pairs(0, 3)
 paddings = (
-    pairs(0, 3)
+    symmetric_paddings
     | st.tuples(st.tuples(*[st.integers(0, 3)] * 2), st.tuples(*[st.integers(0, 3)] * 2))
     | st.sampled_from(["valid", "same"])
 )
+COLUMNS = (0, 1, 2, 3, 5, 8, 15, 16, 17, 33, 40, 63, 64, 66)
+"""Columns beyond those that a window needs: what vectors and tiles of 8, 16 and 64 leave over."""
 
 
 @st.composite
-def windows(draw: st.DrawFn) -> tuple[tuple[int, int], dict[str, Any]]:
-    """The size of an image and stride, padding and dilation of a 2-D window, which may not fit."""
-    size = draw(st.tuples(st.integers(0, 9), st.integers(0, 40)))
-    options = {"stride": draw(pairs(1, 3)), "padding": draw(paddings), "dilation": draw(pairs(1, 3))}
-    return size, options
+def windows(
+    draw: st.DrawFn,
+    *,
+    most_taps: int = 3,
+    least: int = 0,
+    room: Pair = (8, 66),
+    padding: st.SearchStrategy[Any] = paddings,
+) -> tuple[Pair, Pair, dict[str, Any]]:
+    """The size of an image, that of a kernel, and the options of a window that fits into the padded image.
+
+    The kernel has up to ``most_taps`` rows and columns, the image at least ``least`` of both, and up to
+    ``room`` more than the window needs. An image without a pixel is drawn where padding alone is enough.
+    """
+    kernel = draw(st.tuples(*[st.integers(1, most_taps)] * 2))
+    options = {"stride": draw(pairs(1, 3)), "padding": draw(padding), "dilation": draw(pairs(1, 3))}
+    rows, columns = needed(kernel, options)
+    height = max(rows, least) + draw(st.integers(0, room[0]))
+    width = max(columns, least) + draw(st.sampled_from([n for n in COLUMNS if n <= room[1]]))
+    return (height, width), kernel, options
 
 
-def fits(size: tuple[int, int], kernel: tuple[int, int], options: dict[str, Any]) -> bool:
-    """Whether the window fits, worked out apart from the library."""
-    padding, dilation = options["padding"], options["dilation"]
+def needed(kernel: Pair, options: dict[str, Any]) -> Pair:
+    """The smallest image into which a window fits, worked out apart from the library."""
+    padding, dilation = options["padding"], options.get("dilation", 1)
     if padding == "same":
-        padding = 10**6
-    elif padding == "valid":
-        padding = 0
-    rows, columns = padding if isinstance(padding, tuple) else (padding, padding)
-    total = [sum(side) if isinstance(side, tuple) else 2 * side for side in (rows, columns)]
-    dilations = dilation if isinstance(dilation, tuple) else (dilation, dilation)
-    reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
-    extent = zip(size, total, reach, strict=True)
-    if options["padding"] == "same":
-        return min(size) > 0 or all(n + t >= r for n, t, r in zip(size, (0, 0), reach, strict=True))
-    return all(n + t >= r for n, t, r in extent)
+        return 1, 1
+    rows, columns = (0, 0) if padding == "valid" else both(padding)
+    outside = [sum(side) if isinstance(side, tuple) else 2 * side for side in (rows, columns)]
+    reach = [step * (taps - 1) + 1 for step, taps in zip(both(dilation), kernel, strict=True)]
+    height, width = (max(0, n - known) for n, known in zip(reach, outside, strict=True))
+    return height, width
 
 
-def assert_same(actual: Any, expected: Any) -> None:
-    """Equal in dtype, shape and every value; C-contiguous, native, owning its memory."""
-    actual = np.asarray(actual)
-    assert actual.dtype == expected.dtype
-    assert actual.dtype.isnative
-    assert actual.shape == expected.shape
-    assert actual.flags.c_contiguous
-    assert actual.flags.owndata
-    np.testing.assert_array_equal(actual, expected)
-
-
-def assert_close(actual: Any, expected: Any, magnitude: Any, terms: int) -> None:
-    """Within SPEC's rounding of sums of ``terms`` products, ``magnitude`` the sums of their absolute
-    values: 4 sqrt(T) eps sum(|a||b|); and NaN and infinities in the same places."""
-    actual = np.asarray(actual)
-    assert actual.dtype == expected.dtype
-    assert actual.shape == expected.shape
-    assert actual.flags.c_contiguous
-    assert actual.flags.owndata
-    if actual.dtype.kind in "biu":
-        np.testing.assert_array_equal(actual, expected)
-        return
-    finite = np.isfinite(expected)
-    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
-    infinite = ~finite & ~np.isnan(expected)
-    np.testing.assert_array_equal(actual[infinite], expected[infinite])
-    eps = np.finfo(expected.dtype).eps
-    bound = np.broadcast_to(
-        4 * np.sqrt(max(terms, 1)) * eps * np.asarray(magnitude, np.float64), expected.shape
-    )
-    wide = np.complex128 if expected.dtype.kind == "c" else np.float64
-    error = np.abs(actual[finite].astype(wide) - expected[finite].astype(wide))
-    tiny = np.finfo(expected.dtype).smallest_subnormal
-    assert (error <= bound[finite] + tiny).all(), (error.max(), bound[finite].min())
+def both(value: Any) -> Any:
+    """What is meant for rows and for columns."""
+    return value if isinstance(value, tuple) else (value, value)

@@ -24,32 +24,10 @@ import numpy as np
 
 import fastconv
 from fastconv.cpu import chunks, pool, threads
+from right_calls import LARGE, leaves
 
 PATIENCE = 300
 """Seconds until a program is taken for hung; until a child of it is, a third of that."""
-
-
-def _call(library: Any, operation: str, dtype: str = "float32") -> Any:
-    """An operation of ``fastconv`` or of its reference, on enough elements for several threads."""
-    rng = np.random.default_rng(5)
-    x = rng.integers(-9, 9, (2, 16, 128, 128)).astype(dtype)
-    weight = rng.integers(-9, 9, (8, 16, 3, 3)).astype(dtype)
-    match operation:
-        case "popcount_sum":
-            return library.popcount_sum(x.view(np.uint32), axis=3)
-        case "packbits64":
-            return library.packbits64(x > 0, axis=1)
-        case "pack_signs":
-            return library.pack_signs(x, axis=1).words
-        case "correlate2d":
-            return library.correlate2d(x[0], weight[0, 0], "same", method="direct")
-        case "im2col":
-            return library.im2col(x, (3, 3))
-        case "xnor_matmul":
-            return library.xnor_matmul(x[0, 0], x[1, 0])
-        case "xnor_conv2d":
-            return library.xnor_conv2d(x, weight, padding=1)
-    raise ValueError(operation)
 
 
 OPERATIONS = (
@@ -61,6 +39,13 @@ OPERATIONS = (
     "xnor_matmul",
     "xnor_conv2d",
 )
+
+
+def _call(library: Any, operation: str) -> Any:
+    """An operation of ``fastconv`` or of its reference, on enough elements for several threads."""
+    call = LARGE[operation]
+    (result,) = leaves(call.call(library, *call.arrays()))
+    return result
 
 
 @cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache, partial
 from math import gcd, prod
-from typing import Any
 
 import cupy
 import numpy as np
@@ -20,13 +19,6 @@ WINDOWS = 4
 
 NARROW = 2**30
 """Pixels of a padded image up to which 32 bits hold their places: half the instructions of 64."""
-
-
-@lru_cache(maxsize=256, typed=True)
-def plan(spec: Im2col | Col2im) -> Callable[..., Array]:
-    """What computes ``spec``, called with an array and ``out``."""
-    run: Any = im2col if isinstance(spec, Im2col) else col2im
-    return partial(run, spec)
 
 
 def im2col(spec: Im2col, x: Array, out: Array | None) -> Array:
@@ -77,3 +69,12 @@ def _sum_types(dtype: np.dtype) -> tuple[str, ...]:
         return "ELEMENT=half", "SUM=float", "HALF"
     name = f"u{8 * dtype.itemsize}" if dtype.kind in "iu" else c_type(dtype)
     return f"ELEMENT={name}", f"SUM={name}"
+
+
+PLANNERS: dict[type, Callable[..., Array]] = {Im2col: im2col, Col2im: col2im}
+
+
+@lru_cache(maxsize=256, typed=True)
+def plan(spec: Im2col | Col2im) -> Callable[..., Array]:
+    """What computes ``spec``, called with an array and ``out``."""
+    return partial(PLANNERS[type(spec)], spec)

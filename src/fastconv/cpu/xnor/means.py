@@ -32,7 +32,7 @@ def mean_under_windows(p, chunk, worker):
     """
     x, out = carray(p.x, p.size), carray(p.out, p.images * p.groups * p.out_rows * p.out_columns)
     sums, totals = own(p, p.columns, worker, p.columns_in), own(p, p.windows, worker, p.out_columns)
-    portion = out.dtype.type(1 / max(p.channels * p.kernel_rows * p.kernel_columns, 1))
+    portion = totals.dtype.type(1 / max(p.channels * p.kernel_rows * p.kernel_columns, 1))
     first, last = share(p, chunk, p.images * p.groups * p.out_rows)
     for line in range(first, last):
         plane, i = divmod(line, p.out_rows)

@@ -58,7 +58,7 @@ def plan_residual(spec: BinarizeResidual) -> Any:
     return partial(expressions.binarize_residual, cupy, bits.pack_signs, terms=spec.terms, axis=spec.axis)
 
 
-PLANS: dict[type, Callable[[Any], Any]] = {
+PLANNERS: dict[type, Callable[[Any], Any]] = {
     BinaryConv: plan_conv,
     BinaryMatmul: plan_matmul,
     BinaryLinear: plan_linear,
@@ -73,4 +73,4 @@ PLANS: dict[type, Callable[[Any], Any]] = {
 @lru_cache(maxsize=256, typed=True)
 def plan(spec: Any) -> Any:
     """What computes ``spec``; see :mod:`fastconv._specs.xnor` for what to call it with."""
-    return PLANS[type(spec)](spec)
+    return PLANNERS[type(spec)](spec)

@@ -1,0 +1,24 @@
+"""``python tests/mutants`` names the anchors that no longer occur exactly once.
+
+``python tests/mutants WORD ...`` plants the faults whose name or file holds one of the words.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from harness import FAULTS, Copy, misplaced
+
+chosen = [fault for fault in FAULTS if any(word in f"{fault.file}: {fault.name}" for word in sys.argv[1:])]
+wrong = misplaced(chosen or FAULTS)
+for line in wrong:
+    print(line)
+with tempfile.TemporaryDirectory() as folder:
+    copy = Copy(Path(folder)) if chosen else None
+    for fault in chosen if copy else []:
+        outcome = copy.with_fault(fault)
+        print(f"{outcome.verdict:13} {outcome.seconds:5.0f} s  {fault.file}: {fault.name}", flush=True)
+        wrong += [] if outcome.found else [outcome.report[-2000:]]
+sys.exit(bool(wrong))

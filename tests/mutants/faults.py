@@ -1,0 +1,30 @@
+"""What a seeded fault is; the tables are in ``faults_of_<noun>.py``, by file of the source.
+
+The old text must occur exactly once in its file: ``python tests/mutants`` names those that do not, and so
+does a fast test. When a file is renamed, its table names it anew in one place; when a line is written anew,
+its fault needs a new anchor there, or another that is as bad.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KEEP_OUT = "test_forms.py::test_threads_keep_out_of_each_others_memory"
+"""What finds workers that share memory, by the call of ``right_calls.LARGE``."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``old`` becomes ``new`` in a ``file`` of src/fastconv; ``tests`` are those that find it: files or
+    tests of tests/operations, with " & " between them."""
+
+    file: str
+    name: str
+    old: str
+    new: str
+    tests: str
+
+
+def of(file: str, *rows: tuple[str, str, str, str]) -> list[Fault]:
+    """Faults of one file: name, old text, new text, tests."""
+    return [Fault(file, *row) for row in rows]

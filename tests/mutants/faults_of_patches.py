@@ -1,0 +1,42 @@
+"""Faults that the tests of patches must find."""
+
+from faults import Fault, of
+
+IM2COL = "test_patches.py::test_im2col_equals_reference[numpy]"
+COL2IM = "test_patches.py::test_col2im_equals_reference[numpy]"
+
+FAULTS: list[Fault] = [
+    *of(
+        "cpu/patches.py",
+        (
+            "columns take the dilation of rows",
+            "b * dilation[1] - before[1]\n        inside",
+            "b * dilation[0] - before[1]\n        inside",
+            IM2COL,
+        ),
+        ("padding on the right is 1", "part[hi:] = 0", "part[hi:] = 1", IM2COL),
+        ("byte order is forgotten", "if not x.dtype.isnative:", "if False:", IM2COL),
+        (
+            "a column beyond the end of a row stays",
+            "max(start + outside, first)",
+            "max(start + outside + 1, first)",
+            "test_patches.py",
+        ),
+        (
+            "the image begins at the bottom's padding",
+            "(top, _), (left, _) = geometry.padding\n    _scatter(",
+            "(_, top), (left, _) = geometry.padding\n    _scatter(",
+            COL2IM,
+        ),
+    ),
+    *of(
+        "_arguments.py",
+        (
+            "the odd row of 'same' is at the top",
+            "return (rows // 2, rows - rows // 2)",
+            "return (rows - rows // 2, rows // 2)",
+            "test_patches.py",
+        ),
+        ("a window's reach forgets its last tap", "(d * (k - 1) + 1 for", "(d * k for", "test_patches.py"),
+    ),
+]

@@ -1,0 +1,142 @@
+"""conv2d, the layer of real numbers: against the reference and PyTorch."""
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from closeness import assert_close, assert_same
+from fastconv import conv2d, reference
+from plans import planned_anew
+from strategies import COMPLEX, FEW, arrays, few, seeds, symmetric_paddings, values, windows
+
+CHANNELS, FILTERS = (1, 2, 3, 5, 17), (1, 2, 3, 7, 8, 9, 17)
+"""Of a group."""
+
+
+@st.composite
+def layers(draw, dtypes, grouping, with_bias):
+    """Input, weight, bias, options and format."""
+    groups = draw(st.sampled_from([2, 3])) if grouping == "groups" else 1
+    if grouping == "depthwise":
+        channels = groups = draw(st.sampled_from([2, 5, 9]))
+        filters = groups * draw(st.integers(1, 2))
+    else:
+        channels, filters = (groups * draw(st.sampled_from(sizes)) for sizes in (CHANNELS, FILTERS))
+    size, kernel, options = draw(windows(room=(8, 66) if channels * filters <= 50 else (3, 17)))
+    data_format = draw(st.sampled_from(["NCHW", "NHWC"]))
+    full = (draw(st.integers(1, 2)), channels, *size)
+    if data_format == "NHWC":
+        full = (full[0], *size, channels)
+    dtype = draw(st.sampled_from(dtypes))
+    # A matrix product of complex infinities may have NaN in other places.
+    special = FEW if dtype[0] == "f" else 0
+    x = draw(arrays(full if draw(st.booleans()) else full[1:], (dtype,), special=special))
+    w = draw(arrays((filters, channels // groups, *kernel), (dtype,), magnitude=1.0))
+    bias = draw(arrays((filters,), (dtype,))) if with_bias else None
+    return x, w, bias, options | {"groups": groups, "data_format": data_format}
+
+
+@pytest.mark.parametrize("dtypes", [("i2", "i8"), ("f2",), ("f4", "f8"), COMPLEX])
+@pytest.mark.parametrize("grouping", ["whole", "groups", "depthwise"])
+@pytest.mark.parametrize("with_bias", [False, True])
+@few
+@given(st.data())
+def test_conv2d_equals_reference(backend, dtypes, grouping, with_bias, data):
+    x, w, bias, options = data.draw(layers(dtypes, grouping, with_bias))
+    with np.errstate(all="ignore"):
+        actual = conv2d(*(a if a is None else backend.asarray(a) for a in (x, w, bias)), **options)
+        expected = reference.conv2d(x, w, bias, **options)
+        sizes = (None if a is None else np.abs(a).astype("f8") for a in (x, w, bias))
+        sums = reference.conv2d(*sizes, **options)
+    terms = w.shape[1] * w.shape[2] * w.shape[3] + 1
+    assert_close(backend.asnumpy(actual), expected, sums, terms)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", ["f4", "f2", "i8"])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (3, 0), (1, 0), ((2, 4), ((1, 0), (2, 1)))])
+def test_conv2d_in_many_blocks_equals_reference(backend, monkeypatch, data_format, dtype, kernel, padding):
+    package = "cuda" if backend.namespace == "cupy" else "cpu"
+    monkeypatch.setattr(f"fastconv.{package}.correlation.blocks.BLOCK_BYTES", 4096)
+    kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    shape = (2, 60, 9, 11) if data_format == "NCHW" else (2, 9, 11, 60)
+    x, w, bias = (np.rint(values(i, s, dtype)) for i, s in enumerate((shape, (10, 30, kh, kw), (10,))))
+    x, w = np.clip(x, -9, 9).astype(dtype), np.clip(w, -1, 1).astype(dtype)  # sums are exact in any order
+    bias = np.clip(bias, -9, 9).astype(dtype)
+    options = {"padding": padding, "groups": 2, "data_format": data_format}
+    with planned_anew():
+        actual = conv2d(backend.asarray(x), backend.asarray(w), backend.asarray(bias), **options)
+    assert_same(backend.asnumpy(actual), reference.conv2d(x, w, bias, **options))
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("channels", "size", "filters", "kernel", "options"),
+    [
+        (40, (33, 70), 20, (3, 3), {"padding": 1}),  # several blocks of channels, pieces of the image
+        (40, (33, 70), 20, (3, 3), {"padding": 2, "stride": (1, 2), "dilation": 2}),
+        (30, (5, 9), 600, (3, 2), {"padding": "same"}),  # several parts of the filters
+        (34, (15, 16), 34, (3, 3), {"padding": 1, "groups": 17}),
+        (2, (3, 700), 3, (2, 3), {"dilation": (1, 300)}),  # a row of windows farther apart than a strip
+        (1, (40, 300), 9, (16, 16), {}),
+        (1, (40, 40), 2, (17, 17), {"padding": 8}),  # more taps than are summed at a time
+        (3, (0, 4), 2, (1, 1), {"padding": 1}),  # nothing but padding
+    ],
+)
+def test_large_layers_equal_reference(backend, data_format, dtype, channels, size, filters, kernel, options):
+    groups = options.get("groups", 1)
+    rng = np.random.default_rng(0)  # whole numbers: sums are exact in any order
+    x = rng.integers(-9, 10, (2, channels, *size)).astype(dtype)
+    w = rng.integers(-9, 10, (filters, channels // groups, *kernel)).astype(dtype)
+    bias = rng.integers(-9, 10, filters).astype(dtype)
+    if data_format == "NHWC":
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    for image in (x, x[:, ::-1, ::-1]):
+        given = (backend.asarray(image), backend.asarray(w), backend.asarray(bias))
+        actual = conv2d(*given, data_format=data_format, **options)
+        assert_same(
+            backend.asnumpy(actual), reference.conv2d(image, w, bias, data_format=data_format, **options)
+        )
+
+
+@given(seeds, windows(least=1, padding=symmetric_paddings), st.integers(1, 3))
+def test_reference_conv2d_equals_pytorch(torch, seed, drawn, groups):
+    size, kernel, options = drawn
+    x, w = values(seed, (2, 2 * groups, *size), "f8"), values(seed + 1, (3 * groups, 2, *kernel), "f8")
+    bias = values(seed + 2, (3 * groups,), "f8")
+    expected = torch.nn.functional.conv2d(*map(torch.from_numpy, (x, w, bias)), groups=groups, **options)
+    np.testing.assert_allclose(reference.conv2d(x, w, bias, groups=groups, **options), expected, atol=1e-10)
+
+
+@given(*[st.integers(1, 10**6)] * 2, st.integers(1, 100), st.tuples(*[st.integers(1, 10**6)] * 4))
+def test_blocks_of_conv2d_on_a_gpu_are_small(channels, filters, taps, sizes):
+    from fastconv.cuda.correlation.blocks import _steps  # which needs CuPy, or its stand-in
+
+    planes, groups, *others = _steps(channels, filters, taps, sizes, most=2**20)
+    windows = groups * math.prod(others)
+    assert windows <= max(1, 2**20 // max(planes * taps, filters))
+    assert groups * planes * taps * filters <= max(2**20, taps * filters)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("layout", ["contiguous", "reversed"])
+@pytest.mark.parametrize(("channels", "filters"), [(8, 4), (1, 256), (4096, 4), (512, 256)])
+def test_conv2d_needs_little_memory(data_format, layout, channels, filters):
+    side = 500 if channels < 512 else 14
+    shape = (1, channels, side, side) if data_format == "NCHW" else (1, side, side, channels)
+    x = np.ones(shape, np.float32)
+    if layout == "reversed":
+        x = x[..., ::-1]
+    w = np.ones((filters, channels, 5, 5), np.float32)
+    conv2d(x[:, :8, :8] if data_format == "NHWC" else x[..., :8, :8], w, data_format=data_format)
+    tracemalloc.start()
+    y = conv2d(x, w, data_format=data_format)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (y == 25 * channels).all()
+    assert peak - y.nbytes < 64 * 2**20

@@ -1,0 +1,61 @@
+"""The bounds up to which a call is done by its own thread, and how tests move them.
+
+Each is a constant of a module that plans read; ``BOUNDS`` is the one place that names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+import pytest
+
+from plans import planned_anew
+
+BOUNDS = {
+    "fastconv.cpu.bits.count": ("SMALL",),
+    "fastconv.cpu.bits.distances": ("SMALL",),
+    "fastconv.cpu.bits.nonzeros": ("SMALL",),
+    "fastconv.cpu.bits.pack": ("SMALL", "SMALL_PACKED"),
+    "fastconv.cpu.correlation.dense": ("SMALL_WORK",),
+    "fastconv.cpu.correlation.tiling": ("SERIAL_PRODUCTS",),
+    "fastconv.cpu.patches": ("SMALL",),
+    "fastconv.cpu.xnor.means": ("SMALL",),
+    "fastconv.cpu.xnor.pack": ("SMALL",),
+    "fastconv.cpu.xnor.pixels": ("SMALL_SUMS",),
+    "fastconv.cpu.xnor.pool": ("SMALL",),
+    "fastconv.cpu.xnor.words": ("SMALL_PRODUCTS",),
+}
+"""By module, the constants that decide between the caller's thread and all of them."""
+
+
+KNUTH = 2654435761
+"""Multiples of it have bits that look drawn: 2**32 divided by the golden ratio."""
+
+
+class EitherWay(int):
+    """A bound under which one amount lies and the next does not, whatever their size.
+
+    The same amount always lies on the same side, so a failure comes again when it is tried again.
+    """
+
+    def __ge__(self, amount: int) -> bool:
+        return int(amount) * KNUTH >> 32 & 1 == 0
+
+
+THREADS = 3
+"""Which divides neither the tasks of most calls nor the cores of most machines."""
+
+EITHER_WAY, ALL_THREADS, ONE_THREAD = EitherWay(4096), -1, 2**62
+
+
+@contextmanager
+def bounds(value: int) -> Iterator[None]:
+    """``value`` in place of every bound, and several threads however many there are by themselves."""
+    with planned_anew(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTCONV_NUM_THREADS", str(THREADS))
+        for module, names in BOUNDS.items():
+            for name in names:
+                patch.setattr(import_module(module), name, value)
+        yield
