@@ -157,3 +157,8 @@ def _padding(operation: str, padding: object, size: Pair, extents: Pair, strides
         return vertical, horizontal
     rows, columns = pair(operation, "padding", padding, 0, PADDINGS)
     return (rows, rows), (columns, columns)
+
+
+def line_window(n: int) -> Window:
+    """The window of a plain product: n pixels in a row, one tap."""
+    return Window((1, n), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, n))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -13,10 +14,11 @@ from harness import FAULTS, Copy, misplaced
 
 chosen = [fault for fault in FAULTS if any(word in f"{fault.file}: {fault.name}" for word in sys.argv[1:])]
 wrong = misplaced(chosen or FAULTS)
+kept = Path(os.environ.get("NUMBA_CACHE_DIR", tempfile.gettempdir()))
 for line in wrong:
     print(line)
 with tempfile.TemporaryDirectory() as folder:
-    copy = Copy(Path(folder)) if chosen else None
+    copy = Copy(Path(folder), kept / "kernels") if chosen else None
     for fault in chosen if copy else []:
         outcome = copy.with_fault(fault)
         print(f"{outcome.verdict:13} {outcome.seconds:5.0f} s  {fault.file}: {fault.name}", flush=True)

@@ -16,15 +16,17 @@ KEEP_OUT = "test_forms.py::test_threads_keep_out_of_each_others_memory"
 @dataclass(frozen=True)
 class Fault:
     """``old`` becomes ``new`` in a ``file`` of src/fastconv; ``tests`` are those that find it: files or
-    tests of tests/operations, with " & " between them."""
+    tests of tests/operations, or ``../process/``, with " & " between them. A fault that is not ``compiled``
+    is in no kernel: it is in what plans, and kernels need not be compiled anew."""
 
     file: str
     name: str
     old: str
     new: str
     tests: str
+    compiled: bool = True
 
 
-def of(file: str, *rows: tuple[str, str, str, str]) -> list[Fault]:
+def of(file: str, *rows: tuple[str, str, str, str], compiled: bool = True) -> list[Fault]:
     """Faults of one file: name, old text, new text, tests."""
-    return [Fault(file, *row) for row in rows]
+    return [Fault(file, *row, compiled) for row in rows]

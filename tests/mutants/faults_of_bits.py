@@ -2,30 +2,41 @@
 
 from faults import KEEP_OUT, Fault, of
 
-BITS = "test_bits.py"
+POPCOUNT = "test_bits.py::test_popcount_equals_reference[numpy]"
 PACKBITS = "test_bits.py::test_packbits64_equals_reference[numpy]"
 UNPACKBITS = "test_bits.py::test_unpackbits64_equals_reference[numpy]"
 SUMS = "test_bits.py::test_popcount_sum_equals_reference[numpy]"
 LONG_SUMS = "test_bits.py::test_popcount_sum_of_long_axes_equals_reference"
+SIGNS = "test_bits_signs.py::test_pack_signs_equals_reference[numpy]"
 OF_CHANNELS = "test_bits_signs.py::test_signs_at_a_threshold_for_each_channel"
 OF_HALVES = "test_bits_signs.py::test_signs_of_every_float16"
 OF_INTEGERS = "test_bits_signs.py::test_signs_of_integers_at_thresholds_of_every_kind"
+COMPARISONS = "test_bits_signs.py::test_comparisons_with_a_number_for_each_channel"
 DISTANCES = "test_bits_distances.py"
 
 FAULTS: list[Fault] = [
     *of(
-        "cpu/bits.py",
-        ("big bit order is forgotten", 'if bitorder == "big":', 'if bitorder == "":', PACKBITS),
+        "cpu/bits/nonzeros.py",
         (
-            "a tail mask keeps a bit too few",
-            "np.uint64(count)) - np.uint64(1)",
-            "np.uint64(count - 1)) - np.uint64(1)",
+            "big bit order is forgotten",
+            'if spec.bitorder == "big" else',
+            'if spec.bitorder == "" else',
             PACKBITS,
         ),
         (
+            "rows are not moved back",
+            "moved = np.moveaxis(rows, -1, axis)",
+            "moved = np.moveaxis(rows, -1, 0)",
+            PACKBITS,
+        ),
+        compiled=False,
+    ),
+    *of(
+        "cpu/bits/nonzeros.py",
+        (
             "the last word is not reversed",
-            "in numba.prange(words.size):",
-            "in numba.prange(words.size - 1):",
+            "words = carray(p.words, p.size)[first:last]",
+            "words = carray(p.words, p.size)[first : last - 1]",
             PACKBITS,
         ),
         (
@@ -34,6 +45,54 @@ FAULTS: list[Fault] = [
             "(word >> np.uint64(j + 1))",
             UNPACKBITS,
         ),
+    ),
+    *of(
+        "cpu/bits/pack.py",
+        (
+            "a tail mask keeps a bit too few",
+            "np.uint64(count)) - np.uint64(1)",
+            "np.uint64(count - 1)) - np.uint64(1)",
+            PACKBITS,
+        ),
+        (
+            "tail bits of packed pixels are not 0",
+            "range_bits(x, start, least, length) & tail",
+            "range_bits(x, start, least, length)",
+            "test_xnor.py::test_conv2d_equals_reference",
+        ),
+        (
+            "tail bits of pixels with bounds of their own are not 0",
+            "range_bits_each(x, start, low, span, c) & tail",
+            "range_bits_each(x, start, low, span, c)",
+            COMPARISONS,
+        ),
+        (
+            "the last pixels of a row are not packed",
+            "k = min(k, m - PIXELS)",
+            "k = max(min(k, m - 2 * PIXELS), 0)",
+            SIGNS,
+        ),
+        (
+            "every image is packed from the first one",
+            "+ n * p.image_step",
+            "+ n * 0",
+            "test_xnor.py::test_conv2d_equals_reference",
+        ),
+        (
+            "groups begin a channel apart",
+            "+ g * channels * p.channel_step",
+            "+ g * p.channel_step",
+            "test_xnor.py::test_conv2d_equals_reference",
+        ),
+        (
+            "rows of padded words are too short",
+            "at += (width - columns) * depth",
+            "at += width - columns",
+            "test_xnor.py::test_conv2d_equals_reference",
+        ),
+    ),
+    *of(
+        "cpu/bits/signs.py",
         (
             "an infinite threshold accepts nothing",
             "least > greatest, -(",
@@ -47,14 +106,15 @@ FAULTS: list[Fault] = [
             OF_CHANNELS,
         ),
         (
-            "words of unpacked rows are not moved back",
-            "moved = np.moveaxis(rows, -1, axis)",
-            "moved = np.moveaxis(rows, -1, 0)",
-            PACKBITS,
+            "turned comparisons accept their bound",
+            "np.where(flipped, least - 1, top)",
+            "np.where(flipped, least, top)",
+            COMPARISONS,
         ),
+        compiled=False,
     ),
     *of(
-        "_thresholds.py",
+        "_shared/thresholds.py",
         (
             "a threshold between two floats is rounded down",
             "nearest < exact, np",
@@ -68,28 +128,15 @@ FAULTS: list[Fault] = [
             OF_INTEGERS,
         ),
         ("strict comparison skips a number", "(strict & (nearest == exact))", "strict", OF_HALVES),
+        compiled=False,
     ),
     *of(
-        "cpu/_counting.py",
+        "cpu/bits/count.py",
         (
-            "the last element of a row is not counted",
-            "in range(begin + vectors * lanes, end):",
-            "in range(begin + vectors * lanes, end - 1):",
-            SUMS,
-        ),
-        ("only the first piece of a row counts", "else partial.sum(axis=1)", "else partial[:, 0]", LONG_SUMS),
-        ("rows side by side are taken for one", "total += sums[row * inner + i]", "total += sums[i]", SUMS),
-        (
-            "bits of negative numbers are those of their two's complement",
-            "else np.uint64(-np.int64(v))",
-            "else np.uint64(v)",
-            BITS,
-        ),
-        (
-            "a chunk ends one element early",
-            "end = min(n, (chunk + 1) * CHUNK)",
-            "end = min(n, (chunk + 1) * CHUNK - 1)",
-            BITS,
+            "only the first piece of a row counts",
+            "else partial_sums.sum(axis=1)",
+            "else partial_sums[:, 0]",
+            LONG_SUMS,
         ),
         (
             "axes that are left over are summed wrongly",
@@ -97,26 +144,59 @@ FAULTS: list[Fault] = [
             "a - (a > end) * (end - begin)",
             SUMS,
         ),
+        compiled=False,
     ),
     *of(
-        "cpu/_distances.py",
+        "cpu/bits/count.py",
         (
-            "the last word of a row is not compared",
-            "for k in range(vectors, width):",
-            "for k in range(vectors, width - 1):",
-            DISTANCES,
+            "the last element of a row is not counted",
+            "in range(begin + vectors * lanes, end):",
+            "in range(begin + vectors * lanes, end - 1):",
+            SUMS,
         ),
+        ("rows side by side are taken for one", "total += sums[row * inner + i]", "total += sums[i]", SUMS),
+        (
+            "bits of negative numbers are those of their two's complement",
+            "else np.uint64(-np.int64(v))",
+            "else np.uint64(v)",
+            POPCOUNT,
+        ),
+        (
+            "a chunk ends one element early",
+            "min(last * BLOCK, p.size)",
+            "min(last * BLOCK, p.size) - 1",
+            POPCOUNT,
+        ),
+        (
+            "all workers add in one place",
+            "sums = own(p, p.running, worker, width)",
+            "sums = own(p, p.running, 0, width)",
+            KEEP_OUT + "[popcount_sum, down]",
+        ),
+    ),
+    *of(
+        "cpu/bits/distances.py",
         (
             "steps are not swapped with the operands",
             "outer = [(n, j, i) for n, i, j in outer]",
             "outer = [(n, i, j) for n, i, j in outer]",
             DISTANCES,
         ),
+        compiled=False,
+    ),
+    *of(
+        "cpu/bits/distances.py",
+        (
+            "the last word of a row is not compared",
+            "for k in range(vectors, width):",
+            "for k in range(vectors, width - 1):",
+            DISTANCES,
+        ),
         ("turned rows are kept for others", "if j != held:", "if held < 0:", DISTANCES),
         (
             "all workers turn rows in one place",
-            "tile = tiles[worker]",
-            "tile = tiles[0]",
+            "tile = own(p, p.tiles, worker, span",
+            "tile = own(p, p.tiles, 0, span",
             KEEP_OUT + "[hamming_distance]",
         ),
     ),

@@ -12,7 +12,7 @@ LAYER = "test_correlation_layer.py::test_conv2d_equals_reference"
 
 FAULTS: list[Fault] = [
     *of(
-        "cpu/_border.py",
+        "cpu/correlation/tiles.py",
         (
             "symmetric borders skip the edge",
             "2 * n - 1 - folded",
@@ -22,8 +22,8 @@ FAULTS: list[Fault] = [
         ("wrapped borders are off by one", "return position % n", "return (position + 1) % n", FLOAT_TILES),
         (
             "the kernel fits one column too far",
-            "_inside(j, n, frame[LEFT], width - kw + 1)",
-            "_inside(j, n, frame[LEFT], width - kw + 2)",
+            "_inside(j, n, p.left, width - kw + 1)",
+            "_inside(j, n, p.left, width - kw + 2)",
             KEEP_OUT + "[correlate2d]",
         ),
         (
@@ -38,45 +38,42 @@ FAULTS: list[Fault] = [
             "line[c] = fill - fill",
             KEEP_OUT + "[correlate2d, filled]",
         ),
-    ),
-    *of(
-        "cpu/_filter.py",
         (
             "infinite tiles are not done again",
-            "if careful and not _finite",
-            "if careful and _finite",
+            "if p.careful == 1 and not _finite",
+            "if p.careful == 1 and _finite",
             FACTORED_TILES,
         ),
         (
             "every image meets the first kernel",
-            "images[batch[b, 0]], taps[batch[b, 1]]",
-            "images[batch[b, 0]], taps[0]",
+            "Taps(taps[which[b, 1]], passes)",
+            "Taps(taps[0], passes)",
             BATCHES,
         ),
         (
             "all workers pad in one strip",
-            "frame, fill, strips[worker],",
-            "frame, fill, strips[0],",
+            "    strip = own(p, p.strip, worker, p.length)",
+            "    strip = own(p, p.strip, 0, p.length)",
             KEEP_OUT + "[correlate2d, tiles]",
         ),
         (
             "the last tile is forgotten",
-            "return out.shape[0] * -(-out",
-            "return -1 + out.shape[0] * -(-out",
-            SEVERAL_TILES,
+            "return p.results * -(-p.out",
+            "return -1 + p.results * -(-p.out",
+            BATCHES,
         ),
     ),
     *of(
-        "cpu/correlation.py",
+        "cpu/correlation/methods.py",
         (
             "convolution flips rows alone",
-            "kernel[..., ::-1, ::-1], plan, out",
-            "kernel[..., ::-1, :], plan, out",
+            "kernel = kernel[..., ::-1, ::-1]",
+            "kernel = kernel[..., ::-1, :]",
             BATCHES,
         ),
         (
             "complex kernels are not conjugated",
-            'kernel.conj() if kernel.dtype.kind == "c" else kernel',
+            "kernel.conj() if self.conjugates else kernel",
             "kernel",
             FLIPPED,
         ),
@@ -86,7 +83,18 @@ FAULTS: list[Fault] = [
             "sums = sums[..., ::-1, :].copy()",
             KEEP_OUT + "[correlate2d, mirrored]",
         ),
-        ("every group has the first one's bias", "bias[own, None]", "bias[:o, None]", BLOCKS),
+        compiled=False,
+    ),
+    *of(
+        "cpu/correlation/blocks.py",
+        ("every group has the first one's bias", "bias[own, None]", "bias[: self.filters, None]", BLOCKS),
+        (
+            "only the last block of channels counts",
+            "block += part @ windows",
+            "block[...] = part @ windows",
+            BLOCKS,
+        ),
+        compiled=False,
     ),
     *of(
         "correlation.py",
@@ -96,41 +104,48 @@ FAULTS: list[Fault] = [
             'centre = (kh // 2, kw // 2) if operation == "convolve2d"',
             BATCHES,
         ),
+        compiled=False,
     ),
     *of(
-        "_rank1.py",
+        "_shared/rank1.py",
         (
             "a kernel is of rank 1 if one tap is",
             "if close.all() else None",
             "if close.any() else None",
             FLOAT_TILES,
         ),
+        compiled=False,
     ),
     *of(
-        "cpu/_float_layer.py",
-        (
-            "every group has the first one's bias",
-            "own = bias[filter : filter + count]",
-            "own = bias[:count]",
-            LAYER,
-        ),
+        "cpu/correlation/dense.py",
         (
             "dilation is forgotten where taps share a strip",
-            "b * dilation if strips == 1",
+            "b * window.dilation[1] if strips == 1",
             "b if strips == 1",
             LAYER,
         ),
+        compiled=False,
+    ),
+    *of(
+        "cpu/correlation/dense.py",
+        ("every group has the first one's bias", "bias[filter + f]", "bias[f]", LAYER),
         (
             "padding is counted in pixels, not in strides",
-            "inside = min(max(0, -(column // stride[1])), n)",
+            "inside = min(max(0, -(column // p.stride_columns)), n)",
             "inside = min(max(0, -column), n)",
             LAYER,
         ),
         (
             "weights of a block of channels begin at the first",
-            "channels * taps + c * taps",
-            "channels * taps",
-            "test_correlation_layer.py",
+            "((filter + f) * p.channels + c) * taps",
+            "(filter + f) * p.channels * taps",
+            "test_correlation_layer.py::test_large_layers_equal_reference",
+        ),
+        (
+            "all workers lay pixels out in one place",
+            "panel = own(p, p.panel, worker,",
+            "panel = own(p, p.panel, 0,",
+            KEEP_OUT + "[conv2d]",
         ),
     ),
 ]

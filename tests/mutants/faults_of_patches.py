@@ -10,12 +10,11 @@ FAULTS: list[Fault] = [
         "cpu/patches.py",
         (
             "columns take the dilation of rows",
-            "b * dilation[1] - before[1]\n        inside",
-            "b * dilation[0] - before[1]\n        inside",
+            "b * p.dilation_columns - p.left\n        inside",
+            "b * p.dilation_rows - p.left\n        inside",
             IM2COL,
         ),
         ("padding on the right is 1", "part[hi:] = 0", "part[hi:] = 1", IM2COL),
-        ("byte order is forgotten", "if not x.dtype.isnative:", "if False:", IM2COL),
         (
             "a column beyond the end of a row stays",
             "max(start + outside, first)",
@@ -23,14 +22,25 @@ FAULTS: list[Fault] = [
             "test_patches.py",
         ),
         (
-            "the image begins at the bottom's padding",
-            "(top, _), (left, _) = geometry.padding\n    _scatter(",
-            "(_, top), (left, _) = geometry.padding\n    _scatter(",
+            "the step of rows is that of columns",
+            "divmod(y + p.top - a * p.dilation_rows, p.stride_rows)",
+            "divmod(y + p.top - a * p.dilation_rows, p.stride_columns)",
             COL2IM,
         ),
     ),
     *of(
-        "_arguments.py",
+        "cpu/patches.py",
+        ("byte order is forgotten", "if not x.dtype.isnative:", "if False:", IM2COL),
+        (
+            "the image begins at the bottom's padding",
+            "(top, _), (left, _) = window.padding",
+            "(_, top), (left, _) = window.padding",
+            COL2IM,
+        ),
+        compiled=False,
+    ),
+    *of(
+        "_geometry.py",
         (
             "the odd row of 'same' is at the top",
             "return (rows // 2, rows - rows // 2)",
@@ -38,5 +48,6 @@ FAULTS: list[Fault] = [
             "test_patches.py",
         ),
         ("a window's reach forgets its last tap", "(d * (k - 1) + 1 for", "(d * k for", "test_patches.py"),
+        compiled=False,
     ),
 ]

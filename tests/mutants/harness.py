@@ -12,6 +12,7 @@ from time import perf_counter
 
 import faults_of_bits
 import faults_of_correlation
+import faults_of_launcher
 import faults_of_patches
 import faults_of_xnor
 from faults import Fault
@@ -21,12 +22,13 @@ FAULTS = [
     *faults_of_correlation.FAULTS,
     *faults_of_patches.FAULTS,
     *faults_of_xnor.FAULTS,
+    *faults_of_launcher.FAULTS,
 ]
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "fastconv"
 OPERATIONS = ROOT / "tests" / "operations"
 NUMPY_ALONE = "not cupy and not torch"
-PATIENCE = 240
+PATIENCE = 180
 """Seconds until a run is taken for hung: about ten times what one takes."""
 
 COMPILERS = ("TypingError", "LoweringError", "SyntaxError", "IndentationError")
@@ -61,30 +63,30 @@ def misplaced(faults: list[Fault]) -> list[str]:
 
 
 class Copy:
-    """A copy of the source in a folder of its own, without PyTorch, and its compile cache.
+    """A copy of the source in a ``folder`` of its own, without PyTorch. What is compiled is kept in a folder
+    that all copies may share, see ``kernels_by_source.py``."""
 
-    The cache is kept from run to run: its entries hold a digest of what they were compiled from.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, kernels: Path) -> None:
+        self.folder, self.kernels = folder, kernels
         shutil.copytree(SOURCE, folder / "fastconv", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "torch.py").write_text("raise ImportError('mutants are found without PyTorch')\n")
 
-    def run(self, tests: str) -> Outcome:
+    def run(self, tests: str, source: Path = SOURCE) -> Outcome:
         """Run ``tests``, files or tests of tests/operations, until the first that fails."""
         command = [
             *(sys.executable, "-m", "pytest", "-x", "-q", "-k", NUMPY_ALONE, "-p", "no:cacheprovider"),
             *("-o", "addopts=--strict-markers", "--hypothesis-profile=mutants", "--tb=line"),
+            *("-p", "kernels_by_source"),
             *(str(OPERATIONS / test) for test in tests.split(" & ")),
         ]
         environment = {
             name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")
         }
         environment |= {
-            "PYTHONPATH": str(self.folder),
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(Path(__file__).parent)]),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "NUMBA_CACHE_DIR": str(self.folder / "cache"),
+            "FASTCONV_MUTANTS_SOURCE": str(source),
+            "FASTCONV_MUTANTS_KERNELS": str(self.kernels),
         }
         started = perf_counter()
         try:
@@ -102,7 +104,7 @@ class Copy:
         right = path.read_text(encoding="utf-8")
         path.write_text(right.replace(fault.old, fault.new), encoding="utf-8")
         try:
-            return self.run(fault.tests)
+            return self.run(fault.tests, self.folder / "fastconv" if fault.compiled else SOURCE)
         finally:
             path.write_text(right, encoding="utf-8")
 

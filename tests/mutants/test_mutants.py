@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -29,7 +30,9 @@ def test_faults_have_names_of_their_own_and_are_many():
 
 @pytest.fixture(scope="session")
 def copy(tmp_path_factory):
-    return Copy(tmp_path_factory.mktemp("mutants"))
+    folder = tmp_path_factory.mktemp("mutants")
+    shared = folder.parent.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+    return Copy(folder, shared / "kernels")
 
 
 @pytest.mark.mutants

@@ -139,6 +139,18 @@ def test_out_is_filled_and_returned(backend, case):
 
 
 @pytest.mark.parametrize("case", OUT_CASES)
+def test_nothing_is_written_beside_out(case):
+    arrays = CALLS[case].arrays()
+    expected = filled(case, arrays)
+    memory = np.full(expected.size + 128, 77, expected.dtype)
+    out = memory[64:-64].reshape(expected.shape)
+    filled(case, arrays, out=out)
+    np.testing.assert_array_equal(out, expected)
+    assert (memory[:64] == 77).all()
+    assert (memory[-64:] == 77).all()
+
+
+@pytest.mark.parametrize("case", OUT_CASES)
 @given(seed=seeds, shift=st.integers(0, 4000))
 def test_out_may_overlap_an_input(case, seed, shift):
     arrays = CALLS[case].arrays(seed)

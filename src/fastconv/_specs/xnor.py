@@ -154,7 +154,7 @@ def conv_spec(
     Parameters
     ----------
     options : tuple
-        data_format, stride, padding, dilation, groups, pad_value, unchecked.
+        data_format, stride, padding, dilation, groups, pad_value.
     operation : str
     image : tuple of int
         Shape of x, or of its signs.

@@ -132,3 +132,14 @@ def call_openmp(typing: Any, parallel: Any, member: Any, argument: Any, threads:
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 4), generate
+
+
+@intrinsic
+def call_number(typing: Any, function: Any) -> Any:
+    """What the C function at the address gives, an int."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_i32, [])
+        return builder.sext(builder.call(builder.inttoptr(args[0], kind.as_pointer()), []), _i64)
+
+    return types.intp(types.intp), generate

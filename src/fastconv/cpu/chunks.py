@@ -10,6 +10,7 @@ import numba
 from fastconv.cpu.atomics import (
     add,
     call_kernel,
+    call_number,
     call_openmp,
     exchange,
     futex,
@@ -24,6 +25,10 @@ SPIN = 12_000
 
 PATIENCE = 2_000
 """Rounds that a caller waits for workers who still look at the job before; then it computes alone."""
+
+WAKING = 50_000
+"""Nanoseconds of work from which on workers that sleep are woken: the call takes up to 30 us on a virtual
+machine, and it takes as long until they come."""
 
 LATE = 50_000
 """Nanoseconds after the last chunk was done within which PyTorch's threads have to end a job. If they take
@@ -41,27 +46,56 @@ WAIT, WAKE, EVERYBODY = 128, 129, 2**31 - 1
 (
     EPOCH,  # how often a job was opened or closed: even while one is open
     BUSY,  # whether a caller has the workers
-    NEXT, DONE, ACTIVE, SLOT,  # the next chunk, chunks done, workers at the job, the next one to come
+    CLAIMED, FROM_END, DONE,  # chunks that are claimed, those of them from the end on, those done
+    ACTIVE, SLOT,  # workers at the job, the number of the next one to come
     SLEEPERS, OVER,  # workers that sleep; whether all of them are to end
     FINISHED, AVOID,  # when PyTorch's threads did the last chunk, and until when not to ask them
     FUNCTION, RECORD, CHUNKS, MOST,  # the job
-    SYSCALL, CLOCK,  # addresses of C functions, 0 where there are none
+    SYSCALL, CLOCK, THREAD,  # addresses of C functions, 0 where there are none
     WORDS,
-) = range(0, 17 * 8, 8)  # fmt: skip
+) = range(0, 19 * 8, 8)  # fmt: skip
 """Words of the state of a pool, each in a line of the cache of its own."""
+
+
+@numba.njit
+def take_one(state, worker, taken):
+    """Compute the next chunk; returns whether there was one.
+
+    The first thread, which has ``taken`` so many, goes from the first chunk on, the others from the last one
+    backward: so with two threads each finds in its cache what it left there in the job before.
+    """
+    chunks = load(state, CHUNKS)
+    if add(state, CLAIMED, 1) >= chunks:
+        return False
+    chunk = taken if worker == 0 else chunks - 1 - add(state, FROM_END, 1)
+    call_kernel(load(state, FUNCTION), load(state, RECORD), chunk, worker)
+    if add(state, DONE, 1) == chunks - 1 and load(state, CLOCK) != 0:
+        store(state, FINISHED, nanoseconds(load(state, CLOCK)))
+    return True
 
 
 @numba.njit
 def take(state, worker):
     """Compute chunks until none is left."""
-    function, record, chunks = load(state, FUNCTION), load(state, RECORD), load(state, CHUNKS)
-    while True:
-        chunk = add(state, NEXT, 1)
-        if chunk >= chunks:
-            return
-        call_kernel(function, record, chunk, worker)
-        if add(state, DONE, 1) == chunks - 1 and load(state, CLOCK) != 0:
-            store(state, FINISHED, nanoseconds(load(state, CLOCK)))
+    taken = 0
+    while take_one(state, worker, taken):
+        taken += 1
+
+
+@numba.njit
+def take_and_wake(state):
+    """The same as the first thread, waking sleepers after one chunk, if what is left takes longer than
+    that."""
+    asleep = load(state, SLEEPERS) > 0 and load(state, SYSCALL) != 0
+    start = nanoseconds(load(state, CLOCK)) if asleep else 0
+    taken = 0
+    while take_one(state, 0, taken):
+        taken += 1
+        if asleep:
+            left = load(state, CHUNKS) - load(state, CLAIMED)
+            if left * (nanoseconds(load(state, CLOCK)) - start) > taken * WAKING:
+                futex(load(state, SYSCALL), state + 8 * EPOCH, WAKE, EVERYBODY)
+                asleep = False
 
 
 @numba.njit
@@ -74,7 +108,9 @@ def join(state):
 
 def member(state):
     """What each of PyTorch's threads does."""
-    join(state)
+    worker = call_number(load(state, THREAD))
+    if worker < load(state, MOST):
+        take(state, worker)
 
 
 @numba.njit
@@ -85,7 +121,8 @@ def describe(state, function, record, chunks, most):
     store(state, CHUNKS, chunks)
     store(state, MOST, most)
     store(state, DONE, 0)
-    store(state, NEXT, 0)
+    store(state, FROM_END, 0)
+    store(state, CLAIMED, 0)
 
 
 @numba.njit
@@ -116,9 +153,7 @@ def together(state, function, record, chunks, most):
     describe(state, function, record, chunks, most)
     store(state, SLOT, 1)
     add(state, EPOCH, 1)
-    if load(state, SLEEPERS) > 0 and load(state, SYSCALL) != 0:
-        futex(load(state, SYSCALL), state + 8 * EPOCH, WAKE, EVERYBODY)
-    take(state, 0)
+    take_and_wake(state)
     while load(state, DONE) < chunks:
         pause()
     add(state, EPOCH, 1)
@@ -133,7 +168,6 @@ def on_openmp(state, function, record, chunks, most, parallel, member):
     if not acquire(state):
         return BUSY_ELSEWHERE
     describe(state, function, record, chunks, most)
-    store(state, SLOT, 0)
     call_openmp(parallel, member, state, most)
     now = nanoseconds(load(state, CLOCK))
     late = now - load(state, FINISHED)

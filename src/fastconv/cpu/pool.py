@@ -39,6 +39,7 @@ from fastconv.cpu.chunks import (
     OVER,
     SLEEPERS,
     SYSCALL,
+    THREAD,
     WAKE,
     WORDS,
     alone,
@@ -139,9 +140,11 @@ def _openmp_of_torch() -> int:
     if sys.platform != "linux":
         return 0
     loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "gomp" in line}
-    for library in sorted(loaded, key=lambda path: "/torch/" not in path):
+    for path in sorted(loaded, key=lambda path: "/torch/" not in path):
         with suppress(OSError, AttributeError):
-            return _address("GOMP_parallel", ctypes.CDLL(library))
+            library = ctypes.CDLL(path)
+            _pool.set(THREAD, _address("omp_get_thread_num", library))
+            return _address("GOMP_parallel", library)
     return 0
 
 

@@ -198,7 +198,7 @@ def pack_image(p, chunk, worker):
             _place(p, plane, row * length + first, word, m, packed)
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def _pack_planes(p, at, c, m, words):
     """words[k] = the bits of up to 64 channels from ``c`` on, the first at x[at + k], for k < m."""
     count = min(64, p.channels - c)
@@ -213,7 +213,7 @@ def _pack_planes(p, at, c, m, words):
             words[k] = _pack_word(p, at + k, p.channel_step, count, c)
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def _pack_pixels(p, at, c, m, words):
     """words[k] = the bits of up to 64 channels from ``c`` on, from x[at + k * p.pixel_step] on, for k < m."""
     x, step, count = carray(p.x, p.size), p.pixel_step, min(64, p.channels - c)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from typing import Any
 
 import numpy as np
 from numba import carray
 
+from fastconv._geometry import ImageLayout
 from fastconv._shared import expressions
 from fastconv._specs.bits import PackBits, UnpackBits, memory_of
 from fastconv._specs.xnor import BinaryConv, PackFilters
@@ -47,13 +48,18 @@ def lay_tiles(p, chunk, worker):
 def filter_tiles(words: Array, groups: int) -> Array:
     """Filters (O, kh, kw, w) as blocks of 8 side by side: (groups, blocks, kh * kw * w, 8), flat."""
     o, depth = words.shape[0] // groups, prod(words.shape[1:])
-    blocks = -(-o // LANES)
-    tiles = aligned((groups, blocks, depth, LANES), np.uint64)
+    tiles = aligned((groups, -(-o // LANES), depth, LANES), np.uint64)
     if tiles.size:
-        chunks = chunks_of(groups * blocks, serially=words.nbytes <= SMALL)
-        job = Job(lay_tiles, chunks, groups=groups, filters=o, depth=depth, blocks=blocks)
-        job(words=native(words), tiles=tiles)
+        laying(groups, o, depth)(words=native(words), tiles=tiles)
     return tiles.reshape(-1)
+
+
+@lru_cache(256)
+def laying(groups: int, filters: int, depth: int) -> Job:
+    """The job of :func:`filter_tiles` for filters of a group with so many words."""
+    blocks = -(-filters // LANES)
+    chunks = chunks_of(groups * blocks, serially=8 * groups * filters * depth <= SMALL)
+    return Job(lay_tiles, chunks, groups=groups, filters=filters, depth=depth, blocks=blocks)
 
 
 class PaddedWords:
@@ -77,24 +83,18 @@ class PaddedWords:
                 channels=spec.channels, rows=h, columns=w, padded_rows=geometry.padded[0],
                 padded_columns=geometry.padded[1], above=self.top, left=self.left,
             )  # fmt: skip
-            image = np.empty(spec.source.shape(spec.images, spec.groups * spec.channels, h, w), np.bool_)
-            flat, origin, steps = flat_image(image, spec.source)
-            self.steps, self.native = _places(flat.size, origin, steps), spec.dtype.isnative
+            shape = spec.source.shape(spec.images, spec.groups * spec.channels, h, w)
+            self.keys = Keys(shape, spec.dtype, spec.source, "pixel_step")
 
     def of_numbers(self, x: Array) -> Array:
         """The words of real numbers."""
         words = np.zeros(self.shape, np.uint64) if self.padded else np.empty(self.shape, np.uint64)
         if not self.job:
             return words
-        flags = x.flags
-        if flags.c_contiguous and flags.aligned and self.native:
-            self.job(x=x, low=self.low, span=self.span, words=words, **self.steps)
-            return words
-        keys, _, _ = sign_keys(x)
-        flat, origin, steps = flat_image(keys, self.spec.source)
-        if 1 not in (steps[1], steps[3]):
-            flat, origin, steps = flat_image(native(keys), self.spec.source)
-        self.job(x=flat, low=self.low, span=self.span, words=words, **_places(flat.size, origin, steps))
+        where = self.keys(x)
+        if where["channel_step"] != 1 and where["pixel_step"] != 1:
+            where = self.keys(native(x))
+        self.job(low=self.low, span=self.span, words=words, **where)
         return words
 
     def of_words(self, words: Array) -> Array:
@@ -118,16 +118,33 @@ class PaddedWords:
         return regrouped
 
 
-def _places(size: int, origin: int, steps: tuple[int, ...]) -> dict[str, int]:
-    """Where images lie in flat memory, as the record says it."""
-    names = "image_step", "channel_step", "row_step", "pixel_step"
-    return {"size": size, "origin": origin, **dict(zip(names, steps, strict=True))}
-
-
 def packing_padded(spec: BinaryConv) -> Callable[[Array], Array]:
     """What makes :class:`PaddedWords` of the x of a convolution."""
     padded = PaddedWords(spec)
     return padded.of_words if spec.dtype is None else padded.of_numbers
+
+
+class Keys:
+    """Where kernels find the keys of images: arrays of ``shape`` and ``dtype`` in a ``layout``; ``column`` is
+    what their records call the step from pixel to pixel."""
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], layout: ImageLayout, column: str
+    ) -> None:
+        self.layout, self.native = layout, dtype.isnative
+        self.names = "image_step", "channel_step", "row_step", column
+        self.contiguous = self._places(np.empty(shape, np.bool_))
+
+    def __call__(self, x: Array) -> dict[str, Any]:
+        """Their memory ``x``, its ``size``, the ``origin`` of the first image in it, and steps."""
+        flags = x.flags
+        if flags.c_contiguous and flags.aligned and self.native:
+            return {**self.contiguous, "x": x}
+        return self._places(sign_keys(x)[0])
+
+    def _places(self, keys: Array) -> dict[str, Any]:
+        flat, origin, steps = flat_image(keys, self.layout)
+        return {"x": flat, "size": flat.size, "origin": origin, **dict(zip(self.names, steps, strict=True))}
 
 
 def unpacked(words: Array, length: int) -> Array:

@@ -19,13 +19,13 @@ from fastconv._geometry import ImageLayout, Window
 from fastconv._shared.problem import Strides, problem_of, result_strides
 from fastconv._specs.xnor import BinaryConv
 from fastconv.cpu import threads
-from fastconv.cpu.arrays import Array, flat_image, sign_keys
+from fastconv.cpu.arrays import Array
 from fastconv.cpu.bits.vectors import in_range
 from fastconv.cpu.kernels import Job, call_with, kernel, own, record, share
 from fastconv.cpu.simd import LANES, PIXELS
 from fastconv.cpu.xnor.epilogue import Finish
 from fastconv.cpu.xnor.means import window_means
-from fastconv.cpu.xnor.pack import sign_bounds, unpacked
+from fastconv.cpu.xnor.pack import Keys, sign_bounds, unpacked
 from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, UNIT
 from fastconv.cpu.xnor.tiles import sum_signs, turn_over
 from fastconv.packed import PackedFilters, PackedSigns
@@ -254,7 +254,10 @@ class PixelConv:
         self.spec, geometry = spec, spec.geometry
         last = spec.target.channels_last and spec.target.rank > 2
         self.finish = finish = Finish(spec.outcome, spec.shape, spec.logical, last)
-        self.source = ImageLayout(max(spec.source.rank, 3), True) if spec.dtype is None else spec.source
+        dtype = np.dtype(np.int8) if spec.dtype is None else spec.dtype
+        source = ImageLayout(max(spec.source.rank, 3), True) if spec.dtype is None else spec.source
+        shape = source.shape(spec.images, spec.groups * spec.channels, *geometry.size)
+        self.keys = Keys(shape, dtype, source, "column_step")
         terms = spec.channels * geometry.taps
         everything = spec.images * geometry.positions * spec.filters * terms
         workers = 1 if everything <= SMALL_SUMS else threads.threads()
@@ -266,7 +269,7 @@ class PixelConv:
         )  # fmt: skip
         for step in ("image_step", "row_step", "column_step"):  # which the memory of x says
             del problem[step]
-        self.low, self.span = sign_bounds(np.dtype(np.int8) if spec.dtype is None else spec.dtype)
+        self.low, self.span = sign_bounds(dtype)
         kind = self.low.dtype
         tasks = spec.images * -(-spec.filters // UNIT) * strips.numbers["down"] * strips.numbers["across"]
         self.job = Job(
@@ -291,13 +294,8 @@ class PixelConv:
             values = {**values, "window": self.means(x)}
         if self.spec.dtype is None:
             x = unpacked(x, self.spec.channels * self.spec.groups)
-        keys, _, _ = sign_keys(x)
-        flat, origin, (image, channel, row, column) = flat_image(keys, self.source)
-        self.job(
-            x=flat, low=self.low, span=self.span, taps=filters.derived("order", lambda: tap_order(filters)),
-            size=flat.size, origin=origin, image_step=image, channel_step=channel, row_step=row,
-            column_step=column, **values, **targets,
-        )  # fmt: skip
+        taps = filters.derived("order", lambda: tap_order(filters))
+        self.job(low=self.low, span=self.span, taps=taps, **self.keys(x), **values, **targets)
         return finish.delivered(targets, out)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._epilogue import PLAIN, Epilogue
-from fastconv._geometry import ImageLayout, Window
+from fastconv._geometry import ImageLayout, line_window
 from fastconv._shared.problem import Strides
 from fastconv._specs.xnor import BinaryLinear, BinaryMatmul
 from fastconv.cpu import bits
@@ -19,11 +19,6 @@ from fastconv.cpu.xnor.means import Means
 from fastconv.cpu.xnor.pack import filter_tiles
 from fastconv.cpu.xnor.words import Product, Words
 from fastconv.packed import PackedFilters, PackedSigns
-
-
-def line_window(n: int) -> Window:
-    """The window of a plain product: n pixels in a row, one tap."""
-    return Window((1, n), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, n))
 
 
 class MatmulPlan:

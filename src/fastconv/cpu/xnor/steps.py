@@ -101,8 +101,7 @@ def integer_rows(p, worker, at, m, width, image, o, pixel):
     y, integers = own(p, p.sums, worker, p.sums_size), carray(p.integers, p.number_count)
     begin = place_of(p, image, o, pixel)
     for q in range(m):
-        row, to = at + q * UNIT, begin + q * p.pixel_stride
-        copy_line(y[row : row + width], integers[to : to + width])
+        store_some(integers, begin + q * p.pixel_stride, load_row(y, at + q * UNIT), width)
 
 
 @kernel(FINISH, BLOCK, **ELEMENTS)
@@ -135,8 +134,7 @@ def compared_rows(p, worker, at, m, width, image, o, pixel):
         store_turned(y, UNIT, m, width, integers, (begin, p.filter_stride))
     else:
         for q in range(m):
-            to = begin + q * p.pixel_stride
-            copy_line(y[q * UNIT : q * UNIT + width], integers[to : to + width])
+            store_some(integers, begin + q * p.pixel_stride, load_row(y, q * UNIT), width)
 
 
 @kernel(FINISH, BLOCK, **ELEMENTS)

@@ -80,7 +80,7 @@ def multiply_part(p, worker, image, pixel, split):
         multiply_unit(p, unit, m, starts, sums, (image, pixel, worker))
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def place_windows(p, pixel, m, starts):
     """Where the windows of m pixels start in a plane, and behind those the rows in ``totals`` for the edges
     they meet."""
@@ -121,7 +121,7 @@ def multiply_unit(p, unit, m, starts, sums, where):
         call_with(p.finish_rows, p, (worker, 0, m, width, image, o, pixel))
 
 
-@numba.njit(error_model="numpy")
+@numba.njit(error_model="numpy", inline="always")
 def ask_for_lines(p, m, width, image, o, pixel):
     """Ask for the lines that are going to be written in ``width`` rows of m, which no hardware foresees."""
     result, begin = carray(p.integers if p.step_count == 0 else p.numbers, 1), place_of(p, image, o, pixel)

@@ -10,7 +10,7 @@ import cupy
 import numpy as np
 
 from fastconv._epilogue import PLAIN, Epilogue
-from fastconv._geometry import ImageLayout, Window
+from fastconv._geometry import ImageLayout, line_window
 from fastconv._shared.problem import Strides, by_group
 from fastconv._specs.xnor import BinaryLinear, BinaryMatmul
 from fastconv.cuda import bits
@@ -20,11 +20,6 @@ from fastconv.cuda.xnor.means import mean_magnitudes
 from fastconv.cuda.xnor.pack import filter_sums, kept_sums
 from fastconv.cuda.xnor.problem import NULL, Product
 from fastconv.packed import PackedFilters, PackedSigns
-
-
-def line_window(n: int) -> Window:
-    """The window of a plain product: n pixels in a row, one tap."""
-    return Window((1, n), (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), (1, n))
 
 
 def row_product(groups: int, rows: int, filters: int, k: int, finish: Finish) -> Product:

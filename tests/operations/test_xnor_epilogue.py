@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epilogue_cases import Case, check, convolutions, layers, powers_of_two, to_backend
-from fastconv import reference, xnor_conv2d, xnor_linear
+from fastconv import PackedFilters, _backends, reference, xnor_conv2d, xnor_linear
+from fastconv._epilogue import Epilogue, Outcome, Step
+from fastconv._specs.xnor import completed, conv_spec
 from strategies import values
 
 SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40, -1e-40]
@@ -153,3 +155,50 @@ def test_activations_are_those_of_pytorch(torch):
     }
     for name, numbers in expected.items():
         np.testing.assert_array_equal(given[name], numbers.numpy())
+
+
+@EACH_FORMAT
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("kind", ["affine", "fused"])
+@pytest.mark.parametrize("backend", ["numpy", "cupy"], indirect=True)
+def test_products_and_sums_are_rounded_twice_or_once(backend, kind, signed, data_format):
+    """These steps have no argument of a face: plans take them."""
+    x, w = values(0, (2, 65, 3, 30), "f4"), values(1, (70, 65, 2, 2), "f4")
+    s, b = values(2, (70,), "f4"), values(3, (70,), "f4")
+    s *= np.float32(1 + 2**-20)  # so that products do not fit into float32
+    sums = reference.xnor_conv2d(x, w)
+    with np.errstate(all="ignore"):
+        exact = s[:, None, None].astype(np.float64) * sums  # 24 bits by 9: no rounding yet
+        expected = (exact + b[:, None, None]).astype(np.float32)
+        if kind == "affine":
+            expected = exact.astype(np.float32) + b[:, None, None]
+    last = data_format == "NHWC"
+    x, expected = (a.transpose(0, 2, 3, 1) if last else a for a in (x, expected))
+    x, filters = backend.asarray(x), to_backend(backend, reference.pack_filters(w))
+    given = [backend.asarray(a) for a in (s, b)]
+    outcome = Outcome(np.dtype(np.float32), (kind,), True, signed)
+    epilogue = Epilogue(outcome, (Step(kind, tuple(given)),), *([given[1], given[0] < 0] if signed else []))
+    spec = conv_spec((data_format, 1, 0, 1, 1, 0), "a test", x.shape, False, w.shape)
+    plan = _backends.backend_of("a test", x).plan(completed(spec, np.dtype(np.float32), outcome))
+    found = plan(x, filters, epilogue, None)
+    numbers, words = found if signed else (found, None)
+    np.testing.assert_array_equal(backend.asnumpy(numbers), expected)
+    if signed:
+        by_filter = expected if last else expected.transpose(0, 2, 3, 1)
+        bits = reference.unpackbits64(backend.asnumpy(words), count=70)
+        np.testing.assert_array_equal(bits, (by_filter >= b) ^ (s < 0))
+
+
+@given(data=st.data())
+def test_integers_reach_any_number(backend, data):
+    """Signs of integers, at bounds between them and beyond all of them."""
+    case = data.draw(convolutions(data.draw(st.sampled_from(["NCHW", "NHWC"])), False))
+    filters = len(case.weight.words if isinstance(case.weight, PackedFilters) else case.weight)
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    special = [np.nan, np.inf, -np.inf, 2.0**31, -(2.0**31) - 1, 2.0**31 - 1, 1e300]
+    halves = rng.integers(-9, 9, filters) / 2
+    tau = np.where(rng.random(filters) < 0.3, rng.choice(special, filters), halves)
+    if case.axis is None:
+        tau = tau[0]
+    case = case._replace(ending={"signs": (tau, data.draw(st.booleans()))})
+    check(backend, case, case.run(backend, xnor_conv2d), reference.xnor_conv2d)
