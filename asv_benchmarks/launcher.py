@@ -84,8 +84,8 @@ def main() -> None:
             stack.callback(busy.kill)
         time.sleep(1)
         for name, pair in calls.items():
-            pair_of(pair, before)  # what is found out about the neighbours is not counted
-            times[name].append(pair_of(pair, before))
+            pair_of(pair, before, 50)  # what is found out about the neighbours is not counted
+            times[name].append(pair_of(pair, before, 100))
     for name, found in times.items():
         table.add_row(
             name, *(f"{one:.1f} → {together:.1f}, {one / together:.2f}×" for one, together in found)

@@ -106,7 +106,11 @@ def adapted_keeping_dtype(operation: Callable[P, R]) -> Callable[P, R]:
 
 
 # Our own types, where an operation wants an array.
-PACKED = {"PackedSigns": "x.unpack()", "PackedFilters": "PackedSigns(x.words, x.channels), or its unpack()"}
+PACKED = {
+    "PackedSigns": "x.unpack()",
+    "PackedFilters": "PackedSigns(x.words, x.channels), or its unpack()",
+    "Threshold": "threshold=x, or signs=(x.tau, x.flip)",
+}
 
 
 def backend_of(operation: str, *operands: object) -> Backend:

@@ -37,6 +37,9 @@ PARAMETERS = {
 }  # fmt: skip
 """How many parameters for each output channel a step has."""
 
+PARTS: dict[str, tuple[str, ...]] = {"relu": (), "clamp": ("lo", "hi"), "prelu": ("slope",), "shift": ("b",)}
+"""What the numbers of activations are called."""
+
 ACTIVATIONS = "'relu', ('clamp', lo, hi), ('prelu', slope), ('shift', b), or a list of these"
 
 
@@ -238,15 +241,20 @@ def _activations(check: _Checks, activation: Any) -> list[Step]:
     steps = []
     for given in activation if isinstance(activation, list) else [activation]:
         name, *numbers = given if isinstance(given, tuple) and given else (given,)
-        wanted = {"relu": 0, "clamp": 2, "prelu": 1, "shift": 1}.get(name if isinstance(name, str) else "")
-        if wanted is None or len(numbers) != wanted:
+        if not isinstance(name, str) or len(numbers) != len(PARTS.get(name, "none")):
             raise ValueError(f"{check.operation}: activation must be {ACTIVATIONS}, got {given!r}")
-        steps.append(Step(name, tuple(check.per_filter("activation", number) for number in numbers)))
+        given = zip(PARTS[name], numbers, strict=True)
+        parameters = (check.per_filter(f"{part} of activation {name!r}", number) for part, number in given)
+        steps.append(Step(name, tuple(parameters)))
     return steps
 
 
 def _signs(check: _Checks, signs: Any, *, integers: bool) -> tuple[Any, Any]:
     tau, flip = signs if isinstance(signs, tuple) and len(signs) == 2 else (signs, False)
+    if isinstance(tau, (bool, tuple)) or (
+        isinstance(tau, list) and any(isinstance(part, bool) for part in tau)
+    ):
+        raise TypeError(f"{check.operation}: signs must be tau or a tuple (tau, flip), got {signs!r}")
     flips = as_array(check.operation, "signs", flip)
     if flips.dtype != np.bool_:
         raise TypeError(

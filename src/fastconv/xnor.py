@@ -127,8 +127,8 @@ def xnor_linear(
     Returns
     -------
     array of int32, shape (..., out)
-        Or of float32 (float64 for float64 ``x``) with ``scale`` or ``bias``; or PackedSigns with
-        ``threshold``.
+        Or of float32 (float64 for float64 ``x``) with ``scale``, ``bias``, ``residual`` or ``activation``;
+        or PackedSigns with ``threshold``; with ``signs``, numbers and PackedSigns.
 
     Raises
     ------

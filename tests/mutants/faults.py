@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KEEP_OUT = "test_forms.py::test_threads_keep_out_of_each_others_memory"
-"""What finds workers that share memory, by the call of ``right_calls.LARGE``."""
+"""What compares large calls of all threads with the reference, by the call of ``right_calls.LARGE``."""
+
+OWN_SCRATCH = "test_forms.py::test_each_worker_writes_into_scratch_of_its_own"
+"""What finds workers that share memory, even where they do not meet."""
 
 
 @dataclass(frozen=True)

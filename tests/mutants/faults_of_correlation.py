@@ -1,6 +1,6 @@
 """Faults that the tests of correlation must find."""
 
-from faults import KEEP_OUT, Fault, of
+from faults import KEEP_OUT, OWN_SCRATCH, Fault, of
 
 BATCHES = "test_correlation.py::test_batches_broadcast[numpy]"
 FLIPPED = "test_correlation.py::test_convolution_is_correlation_with_the_flipped_kernel[numpy]"
@@ -54,7 +54,7 @@ FAULTS: list[Fault] = [
             "all workers pad in one strip",
             "    strip = own(p, p.strip, worker, p.length)",
             "    strip = own(p, p.strip, 0, p.length)",
-            KEEP_OUT + "[correlate2d, tiles]",
+            OWN_SCRATCH + "[correlate2d, tiles]",
         ),
         (
             "the last tile is forgotten",
@@ -145,7 +145,7 @@ FAULTS: list[Fault] = [
             "all workers lay pixels out in one place",
             "panel = own(p, p.panel, worker,",
             "panel = own(p, p.panel, 0,",
-            KEEP_OUT + "[conv2d]",
+            OWN_SCRATCH + "[conv2d]",
         ),
     ),
 ]

@@ -86,8 +86,8 @@ FAULTS: list[Fault] = [
         "cpu/threads.py",
         (
             "scratch is for one worker",
-            "size = most * job.apart + LINE",
-            "size = job.apart + LINE",
+            "_kept.at_least(most * job.apart)",
+            "_kept.at_least(job.apart)",
             KEEP_OUT + "[binary_max_pool2d]",
         ),
         compiled=False,

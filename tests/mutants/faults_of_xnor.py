@@ -1,9 +1,20 @@
 """Faults that the tests of xnor must find."""
 
-from faults import KEEP_OUT, Fault, of
+from faults import OWN_SCRATCH, Fault, of
 
 CONV = "test_xnor.py::test_conv2d_equals_reference"
+ODD_GROUPS = "test_xnor.py::test_groups_that_fill_no_word_and_no_vector_equal_reference"
+PADDED = "test_xnor.py::test_filters_serve_calls_of_every_padding_in_turn[numpy]"
+INTEGERS = f"{CONV}[numpy-whole-integers] & {CONV}[numpy-groups-integers]"
+GROUPED = f"{CONV}[numpy-groups-integers] & {CONV}[numpy-depthwise-integers]"
+BIASED = f"{CONV}[numpy-whole-array and bias] & {CONV}[numpy-whole-alpha and bias]"
+K = f"{CONV}[numpy-whole-xnor]"
+GROUPED_K = f"{CONV}[numpy-groups-xnor] & {CONV}[numpy-depthwise-xnor]"
+PACKED = f"{CONV}[numpy-groups-signs] & {CONV}[numpy-whole-signs]"
 EPILOGUE = "test_xnor_epilogue.py::test_convolution_equals_reference"
+NUMBERS = f"{EPILOGUE}[numpy-NCHW-numbers]"
+BY_PIXEL = f"{EPILOGUE}[numpy-NHWC-numbers]"
+SIGNED = f"{EPILOGUE}[numpy-NHWC-numbers and signs]"
 STEPS = "test_xnor_epilogue.py::test_a_list_of_activations_may_be_long"
 LONG_ROWS = "test_xnor_epilogue.py::test_rows_longer_than_a_tile"
 ROUNDED = "test_xnor_epilogue.py::test_products_and_sums_are_rounded_twice_or_once"
@@ -25,32 +36,32 @@ FAULTS: list[Fault] = [
             "rows step as columns do",
             "y = i * p.stride_rows - p.top",
             "y = i * p.stride_columns - p.top",
-            CONV,
+            INTEGERS,
         ),
         (
             "taps are a stride apart, not a dilation",
             "row // p.band * p.dilation_rows",
             "row // p.band * p.stride_rows",
-            CONV,
+            INTEGERS,
         ),
-        ("padding on the right counts as nothing", "line[hi:] = outside", "line[hi:] = 0", CONV),
+        ("padding on the right counts as nothing", "line[hi:] = outside", "line[hi:] = 0", INTEGERS),
         (
             "every filter sees the first group",
             "at = ((o + k) // p.filters - group) * p.channels * plane",
             "at = (o - o) * p.channels * plane",
-            CONV,
+            GROUPED,
         ),
         (
             "strides are forgotten left of the image",
             "(first + lo * p.stride_columns) * p.column_step",
             "(first + lo) * p.column_step",
-            CONV,
+            INTEGERS,
         ),
         (
             "all workers add in one place",
             "sums = own(p, p.sums, worker, p.sums_size)",
             "sums = own(p, p.sums, 0, p.sums_size)",
-            KEEP_OUT + "[xnor_conv2d, one channel]",
+            OWN_SCRATCH + "[xnor_conv2d, one channel]",
         ),
     ),
     *of(
@@ -59,37 +70,37 @@ FAULTS: list[Fault] = [
             "borders above and below are taken for the inside",
             "j * across, rows[i]",
             "j * across, rows[0]",
-            CONV,
+            PADDED,
         ),
         (
             "borders beside are taken for the inside",
             "(base + columns[j + k]) * p.totals_step",
             "base * p.totals_step",
-            CONV,
+            PADDED,
         ),
         (
             "totals of a group begin where its filters do",
             "p.group_step, g * p.padded + f,",
             "p.group_step, g * p.filters + f,",
-            CONV,
+            ODD_GROUPS,
         ),
         (
             "images and groups are confused",
             "image * p.image_step + g * p.group_step,",
             "image * p.group_step + g * p.group_step,",
-            CONV,
+            ODD_GROUPS,
         ),
         (
             "the last task is forgotten",
             "share(p, chunk, p.images * p.parts * p.splits)",
             "share(p, chunk, p.images * p.parts * p.splits - 1)",
-            CONV,
+            INTEGERS,
         ),
         (
             "all workers add in one place",
             "own(p, p.sums, worker, p.sums_size)",
             "own(p, p.sums, 0, p.sums_size)",
-            KEEP_OUT + "[xnor_conv2d]",
+            OWN_SCRATCH + "[xnor_conv2d]",
         ),
     ),
     *of(
@@ -98,7 +109,7 @@ FAULTS: list[Fault] = [
             "totals of one pad value serve another",
             "spec.groups, spec.pad_value, terms",
             "spec.groups, terms",
-            "test_xnor.py::test_filters_serve_calls_of_every_padding_in_turn[numpy]",
+            PADDED,
         ),
         compiled=False,
     ),
@@ -108,13 +119,13 @@ FAULTS: list[Fault] = [
             "scales are added",
             "v = product(v, _parameter(parameters, row, by_line))\n        elif kind == SHIFT",
             "v = total(v, _parameter(parameters, row, by_line))\n        elif kind == SHIFT",
-            CONV,
+            BIASED,
         ),
         (
             "a shift is that of the filter before",
             "v = total(v, _parameter(parameters, row, by_line))",
             "v = total(v, _parameter(parameters, max(row - 1, 0), by_line))",
-            CONV,
+            BIASED,
         ),
         (
             "affine steps shift by their scale",
@@ -132,7 +143,7 @@ FAULTS: list[Fault] = [
             "all pixels of a line have the first one's K",
             "load_some(window, window_at, count) if window_as_row else repeat(window, window_at)",
             "repeat(window, window_at)",
-            CONV,
+            K,
         ),
         (
             "residuals are factors",
@@ -150,7 +161,7 @@ FAULTS: list[Fault] = [
             "relu keeps what is negative",
             "v = where_negative(v, zeros_like(v), v)",
             "v = where_negative(v, v, zeros_like(v))",
-            EPILOGUE,
+            NUMBERS,
         ),
         (
             "the lower bound of a clamp is its upper",
@@ -168,25 +179,25 @@ FAULTS: list[Fault] = [
             "K of a pixel ignores its group",
             "k_at = (image * p.groups + group) * p.positions + pixel",
             "k_at = image * p.groups * p.positions + pixel",
-            CONV,
+            GROUPED_K,
         ),
         (
             "K of a line ignores its group",
             "k_at = (image * p.groups + (o + k) // p.filters) * p.positions + pixel",
             "k_at = image * p.groups * p.positions + pixel",
-            CONV,
+            GROUPED_K,
         ),
         (
             "filters of all groups in a word have the first one's K",
             "window[k_at + ((o + k) // p.filters - group) * p.positions + q]",
             "window[k_at + q]",
-            CONV,
+            GROUPED_K,
         ),
         (
             "no word of filters spans groups",
             "(o + width - 1) // p.filters != group",
             "o // p.filters != group",
-            CONV,
+            GROUPED_K,
         ),
         (
             "residuals are turned over in lines of pixels",
@@ -198,7 +209,7 @@ FAULTS: list[Fault] = [
             "all pixels have the first one's residual",
             "added = (spare, q * UNIT) if turned else (residual, to)",
             "added = (spare, q * UNIT) if turned else (residual, begin)",
-            EPILOGUE,
+            BY_PIXEL,
         ),
         (
             "long lines begin with one residual again and again",
@@ -216,25 +227,25 @@ FAULTS: list[Fault] = [
             "signs of numbers are not turned",
             "word = reached(v, load_row(bounds, o)) ^ nonzero(load_row(flip, o))",
             "word = reached(v, load_row(bounds, o))",
-            EPILOGUE,
+            SIGNED,
         ),
         (
             "filters beyond 64 have the bounds of the first",
             "word = reached(v, load_row(bounds, o))",
             "word = reached(v, load_row(bounds, 0))",
-            EPILOGUE,
+            SIGNED,
         ),
         (
             "tail bits of packed signs are not 0",
             "word &= np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(UNIT - width)",
             "word &= np.uint64(0xFFFFFFFFFFFFFFFF)",
-            CONV,
+            PACKED,
         ),
         (
             "a word's overflow is shifted the wrong way",
             "word >> (np.uint64(UNIT) - shift)",
             "word >> shift",
-            CONV,
+            PACKED,
         ),
     ),
     *of(
@@ -243,13 +254,13 @@ FAULTS: list[Fault] = [
             "the last number of a tail is not loaded",
             "mask = _first(builder, args[2])",
             "mask = _first(builder, builder.sub(args[2], _i64(1)))",
-            EPILOGUE,
+            NUMBERS,
         ),
         (
             "the last number of a tail is not stored",
             "_i32(_bytes(x)), _first(builder, number)]",
             "_i32(_bytes(x)), _first(builder, builder.sub(number, _i64(1)))]",
-            CONV,
+            BIASED,
         ),
         (
             "a tail is one number longer",
@@ -257,7 +268,7 @@ FAULTS: list[Fault] = [
             'builder.icmp_signed("<=", lanes',
             "test_public.py::test_nothing_is_written_beside_out",
         ),
-        ("a number at its bound is below it", 'compare(">=", *args)', 'compare(">", *args)', EPILOGUE),
+        ("a number at its bound is below it", 'compare(">=", *args)', 'compare(">", *args)', SIGNED),
     ),
     *of(
         "cpu/xnor/tiles.py",
@@ -265,19 +276,19 @@ FAULTS: list[Fault] = [
             "a sum at its threshold is below it",
             'builder.icmp_signed(">=", values',
             'builder.icmp_signed(">", values',
-            CONV,
+            PACKED,
         ),
         (
             "signs of sums are not turned",
             "builder.xor(builder.bitcast(bits, _i64), builder.bitcast(other, _i64))",
             "builder.or_(builder.bitcast(bits, _i64), builder.bitcast(other, _i64))",
-            CONV,
+            PACKED,
         ),
         (
             "negative taps are added",
             "add_taps(between, high, builder.sub)",
             "add_taps(between, high, builder.add)",
-            CONV,
+            INTEGERS,
         ),
         (
             "int8 holds more terms than it can",
@@ -289,7 +300,7 @@ FAULTS: list[Fault] = [
             "the rest of a block is turned over wrongly",
             "out[begin + k * step + q] = y[q * pitch + k]\n",
             "out[begin + k * step + q] = y[k * pitch + q]\n",
-            CONV,
+            ODD_GROUPS,
         ),
         (
             "residuals are laid out a line too close",
@@ -304,7 +315,7 @@ FAULTS: list[Fault] = [
             "all workers pool in one row",
             "line = own(p, p.line, worker, width)",
             "line = own(p, p.line, 0, width)",
-            KEEP_OUT + "[binary_max_pool2d]",
+            OWN_SCRATCH + "[binary_max_pool2d]",
         ),
         ("pooling leaves out the first row", "if 0 <= row < p.rows:", "if 0 < row < p.rows:", POOL),
     ),
@@ -333,7 +344,7 @@ FAULTS: list[Fault] = [
             "all workers add magnitudes in one row",
             "own(p, p.columns, worker, p.columns_in)",
             "own(p, p.columns, 0, p.columns_in)",
-            KEEP_OUT + "[activation_scale]",
+            OWN_SCRATCH + "[activation_scale]",
         ),
     ),
     *of(
@@ -343,13 +354,13 @@ FAULTS: list[Fault] = [
     ),
     *of(
         "cpu/xnor/borders.py",
-        ("the sign of what lies outside is turned", "(1 + pad_value)", "(1 - pad_value)", CONV),
-        ("corners are counted twice", "+ sums[np.ix_(a0, b0)]", "- sums[np.ix_(a0, b0)]", CONV),
+        ("the sign of what lies outside is turned", "(1 + pad_value)", "(1 - pad_value)", PADDED),
+        ("corners are counted twice", "+ sums[np.ix_(a0, b0)]", "- sums[np.ix_(a0, b0)]", PADDED),
         (
             "borders are those of the other side",
             "- geometry.padding[axis][0]",
             "- geometry.padding[axis][1]",
-            CONV,
+            PADDED,
         ),
         compiled=False,
     ),
@@ -359,12 +370,12 @@ FAULTS: list[Fault] = [
             "tiles of all groups are the first one's",
             "words[g, first : first + LANES]",
             "words[0, first : first + LANES]",
-            CONV,
+            ODD_GROUPS,
         ),
     ),
     *of(
         "cpu/xnor/pack.py",
-        ("images are moved down by their left padding", "above=self.top", "above=self.left", CONV),
+        ("images are moved down by their left padding", "above=self.top", "above=self.left", ODD_GROUPS),
         compiled=False,
     ),
     *of(
@@ -373,13 +384,13 @@ FAULTS: list[Fault] = [
             "numbers of steps are those of integers",
             "row[: self.filters] = numbers\n        for kind",
             "row[: self.filters] = np.rint(numbers)\n        for kind",
-            CONV,
+            BIASED,
         ),
         (
             "flip is forgotten",
             'found["flip"] = self._row(epilogue.flip, np.uint8)',
             'found["flip"] = self._row(False, np.uint8)',
-            CONV,
+            PACKED,
         ),
         compiled=False,
     ),
@@ -389,13 +400,13 @@ FAULTS: list[Fault] = [
             "the residual comes after the activation",
             f"{ADDED}{ACTIVATED}",
             f"    {ACTIVATED}{ADDED}    else:\n    {ACTIVATED}",
-            EPILOGUE,
+            NUMBERS,
         ),
         (
             "K comes without alpha",
             'return [alpha, Step("window")] if scale == "xnor"',
             'return [Step("window")] if scale == "xnor"',
-            CONV,
+            K,
         ),
         compiled=False,
     ),
@@ -433,13 +444,13 @@ FAULTS: list[Fault] = [
             "one product's operands serve all",
             "right = np.broadcast_to(right, (*self.spec.batch, self.n, self.depth))",
             "right = np.broadcast_to(right[(0,) * (right.ndim - 2)], (*self.spec.batch, self.n, self.depth))",
-            MATMUL,
+            MATMUL + "[numpy-a stack of each]",
         ),
         (
             "K of rows is that of ones",
             "self.means(x.reshape(1, 1, self.rows, self.k))",
             "self.means(np.ones_like(x).reshape(1, 1, self.rows, self.k))",
-            LINEAR,
+            LINEAR + "[numpy-xnor]",
         ),
         compiled=False,
     ),

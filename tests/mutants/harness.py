@@ -71,7 +71,7 @@ class Copy:
         shutil.copytree(SOURCE, folder / "fastconv", ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "torch.py").write_text("raise ImportError('mutants are found without PyTorch')\n")
 
-    def run(self, tests: str, source: Path = SOURCE) -> Outcome:
+    def run(self, tests: str, source: Path = SOURCE, patience: float = PATIENCE) -> Outcome:
         """Run ``tests``, files or tests of tests/operations, until the first that fails."""
         command = [
             *(sys.executable, "-m", "pytest", "-x", "-q", "-k", NUMPY_ALONE, "-p", "no:cacheprovider"),
@@ -91,7 +91,7 @@ class Copy:
         started = perf_counter()
         try:
             done = subprocess.run(
-                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=patience
             )
         except subprocess.TimeoutExpired:
             return Outcome("hangs", perf_counter() - started, "")

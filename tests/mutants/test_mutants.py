@@ -38,7 +38,7 @@ def copy(tmp_path_factory):
 @pytest.mark.mutants
 def test_without_a_fault_the_tests_pass(copy):
     tests = sorted({test for fault in FAULTS for test in fault.tests.split(" & ")})
-    outcome = copy.run(" & ".join(tests))
+    outcome = copy.run(" & ".join(tests), patience=900)
     assert outcome.verdict == "lives", outcome.report[-3000:]
 
 

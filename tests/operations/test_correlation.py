@@ -166,6 +166,7 @@ def test_images_of_several_tiles_equal_scipy(backend, image, kernel, method):
     assert_close(actual, expected, magnitude("correlate2d", x, w, "same", "symm"), w.size)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("dtype", NUMBERS)
 @pytest.mark.parametrize("shape", [(260, 1100), (24, 70, 130)])
 @pytest.mark.parametrize("rank", [1, 9])

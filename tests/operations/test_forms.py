@@ -12,7 +12,7 @@ import pytest
 import fastconv
 from fastconv import reference
 from right_calls import CALLS, LARGE, assert_agree, leaves
-from thread_bounds import ALL_THREADS, BOUNDS, ONE_THREAD, bounds
+from thread_bounds import ALL_THREADS, BOUNDS, ONE_THREAD, bounds, dealt_out
 
 
 def test_the_table_of_bounds_is_complete():
@@ -38,7 +38,19 @@ def test_all_threads_give_what_one_gives(name):
             np.testing.assert_array_equal(given, expected, strict=True)
 
 
-SECONDS = 1
+@pytest.mark.parametrize("name", LARGE)
+def test_each_worker_writes_into_scratch_of_its_own(name):
+    """Whether or not they meet: what one worker uses, all of them do, each in its place."""
+    call = LARGE[name]
+    arrays = call.arrays()
+    with bounds(ALL_THREADS), dealt_out() as scratch:
+        given = leaves(call.call(fastconv, *arrays))
+    assert_agree(given, leaves(call.call(reference, *arrays)))
+    for name, written in scratch:
+        assert len(set(written)) == 1, f"{name}: {written}"
+
+
+SECONDS = 0.5
 """How long to call again and again, so that on a busy machine, too, several threads meet."""
 
 

@@ -15,6 +15,7 @@ from binary_calls import (
     expected_of_convolution,
     given_forms,
     outputs_of,
+    threshold,
     to_backend,
 )
 from fastconv import PackedSigns, hamming_distance, pack_filters, reference, xnor_conv2d
@@ -100,6 +101,21 @@ def test_grouped_convolution_is_one_convolution_for_each_group(backend, call):
         for a, b in zip(np.split(call.x, groups, axis=1), np.split(call.weight, groups), strict=True)
     ]
     np.testing.assert_array_equal(whole, np.concatenate(parts, axis=1))
+
+
+@pytest.mark.parametrize("channels", [5, 64, 66])
+@pytest.mark.parametrize("filters", [2, 9, 33])
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+def test_groups_that_fill_no_word_and_no_vector_equal_reference(backend, channels, filters, data_format):
+    x = values(0, (2, 3 * channels, 5, 6), "f4")
+    x = x if data_format == "NCHW" else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    weight = values(1, (3 * filters, channels, 3, 2), "f4", magnitude=1.0)
+    for output in ({}, {"scale": "xnor"}, {"threshold": threshold(2, 3 * filters, 6 * channels)}):
+        options = {"groups": 3, "padding": ((1, 0), (0, 1)), "pad_value": 1} | output
+        operands = backend.asarray(x), backend.asarray(weight)
+        actual = xnor_conv2d(*operands, data_format=data_format, **converted(backend, options))
+        expected = expected_of_convolution(x, weight, options, 6 * channels, data_format)
+        assert_result(backend, actual, *expected)
 
 
 def test_packed_images_of_padding_alone(backend):

@@ -49,6 +49,7 @@ def lines_of(*rivals):
     return compare(ROW, Comparison(lambda: np.arange(3.0), rivals), QUICK)
 
 
+@pytest.mark.soak
 def test_every_row_in_this_process_runs_and_its_sides_agree():
     lines = measured([row for row in run.all_rows() if row.name not in PROCESSES])
     means = [line for line in lines if "geometric mean of" in line.what]
@@ -56,6 +57,7 @@ def test_every_row_in_this_process_runs_and_its_sides_agree():
     assert len(lines) > 150
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
@@ -344,6 +346,7 @@ def test_command_says_which_extra_is_missing():
     assert done.stderr == 'peers: rich is not installed; pip install "fastconv[peers]"\n'
 
 
+@pytest.mark.soak
 def test_the_folder_is_a_program():
     command = [sys.executable, str(PROGRAM), "--quick", "--only", "popcount, 16"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -1,16 +1,20 @@
-"""The bounds up to which a call is done by its own thread, and how tests move them.
+"""The bounds up to which a call is done by its own thread, and how tests move them; the workers' memory.
 
-Each is a constant of a module that plans read; ``BOUNDS`` is the one place that names them.
+Each bound is a constant of a module that plans read; ``BOUNDS`` is the one place that names them.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
+import numpy as np
 import pytest
 
+from fastconv.cpu import threads
 from plans import planned_anew
 
 BOUNDS = {
@@ -32,6 +36,10 @@ BOUNDS = {
 
 KNUTH = 2654435761
 """Multiples of it have bits that look drawn: 2**32 divided by the golden ratio."""
+
+
+UNTOUCHED = 0xA5
+"""Every byte of scratch before a kernel runs, in :func:`dealt_out`."""
 
 
 class EitherWay(int):
@@ -59,3 +67,31 @@ def bounds(value: int) -> Iterator[None]:
             for name in names:
                 patch.setattr(import_module(module), name, value)
         yield
+
+
+@contextmanager
+def dealt_out() -> Iterator[list[tuple[str, list[bool]]]]:
+    """Chunks are dealt out in turn, as if there were THREADS workers, all on this thread.
+
+    For every launch of several workers, and each scratch of the kernel, the list holds its name and, for each
+    worker, whether any byte of that worker's was written.
+    """
+    found: list[tuple[str, list[bool]]] = []
+
+    def launch(job: Any, p: Any) -> None:
+        workers = min(THREADS, job.chunks)
+        memory = np.full(workers * job.apart + threads.LINE, UNTOUCHED, np.uint8)
+        start = -memory.ctypes.data % threads.LINE
+        for name, offset in job.scratch:
+            setattr(p, name, memory.ctypes.data + start + offset)
+        compiled = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_ssize_t] * 2)(job.function)
+        for chunk in range(job.chunks):
+            compiled(ctypes.addressof(p), chunk, chunk % workers)
+        ends = [*(offset for _, offset in job.scratch[1:]), job.apart]
+        for (name, offset), end in zip(job.scratch, ends, strict=False) if workers > 1 else ():
+            own = (memory[start + w * job.apart :][offset:end] for w in range(workers))
+            found.append((f"{job.kernel.name}: {name}", [bool((a != UNTOUCHED).any()) for a in own]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "launch", launch)
+        yield found

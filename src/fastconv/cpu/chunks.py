@@ -1,6 +1,11 @@
 """What callers and workers of the pool do, in compiled code: see ``pool.py``.
 
-All of them share a state, an address, whose words they read and change as one operation each.
+All of them share a state, an address, whose words they read and change as one operation each, in one order
+that all threads see: what follows needs that, for it stores one word and then reads another.
+
+A job is open while EPOCH is even. Whoever has BUSY writes down the job while it is closed and nobody is
+ACTIVE. A worker first counts itself among the ACTIVE, then looks at EPOCH again: if it has changed, it does
+not touch the job. Only one thread is number 0, the caller, or the first of PyTorch's.
 """
 
 from __future__ import annotations
@@ -31,8 +36,9 @@ WAKING = 50_000
 machine, and it takes as long until they come."""
 
 LATE = 50_000
-"""Nanoseconds after the last chunk was done within which PyTorch's threads have to end a job. If they take
-longer, other processes have their cores, and they are not asked for ``AVOIDED`` times as long."""
+"""Nanoseconds, beside the time of two chunks, within which PyTorch's threads have to end a job when the
+caller finds no chunk any more. If they take longer, other processes have their cores, and they are not asked
+for ``AVOIDED`` times as long."""
 
 AVOIDED = 64
 
@@ -41,7 +47,7 @@ COMPUTED, BUSY_ELSEWHERE, AVOIDING = range(3)
 asked now."""
 
 WAIT, WAKE, EVERYBODY = 128, 129, 2**31 - 1
-"""Operations of a futex of one process, and how many sleepers to wake."""
+"""FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE, and how many sleepers to wake."""
 
 (
     EPOCH,  # how often a job was opened or closed: even while one is open
@@ -49,7 +55,7 @@ WAIT, WAKE, EVERYBODY = 128, 129, 2**31 - 1
     CLAIMED, FROM_END, DONE,  # chunks that are claimed, those of them from the end on, those done
     ACTIVE, SLOT,  # workers at the job, the number of the next one to come
     SLEEPERS, OVER,  # workers that sleep; whether all of them are to end
-    FINISHED, AVOID,  # when PyTorch's threads did the last chunk, and until when not to ask them
+    EXPECTED, AVOID,  # when PyTorch's threads are to end their job, and until when not to ask them
     FUNCTION, RECORD, CHUNKS, MOST,  # the job
     SYSCALL, CLOCK, THREAD,  # addresses of C functions, 0 where there are none
     WORDS,
@@ -69,17 +75,17 @@ def take_one(state, worker, taken):
         return False
     chunk = taken if worker == 0 else chunks - 1 - add(state, FROM_END, 1)
     call_kernel(load(state, FUNCTION), load(state, RECORD), chunk, worker)
-    if add(state, DONE, 1) == chunks - 1 and load(state, CLOCK) != 0:
-        store(state, FINISHED, nanoseconds(load(state, CLOCK)))
+    add(state, DONE, 1)
     return True
 
 
 @numba.njit
 def take(state, worker):
-    """Compute chunks until none is left."""
+    """Compute chunks until none is left; returns how many."""
     taken = 0
     while take_one(state, worker, taken):
         taken += 1
+    return taken
 
 
 @numba.njit
@@ -107,9 +113,15 @@ def join(state):
 
 
 def member(state):
-    """What each of PyTorch's threads does."""
+    """What each of PyTorch's threads does. The first, which is the caller's, says until when the others have
+    time: for the chunks that they are at."""
     worker = call_number(load(state, THREAD))
-    if worker < load(state, MOST):
+    if worker == 0:
+        start = nanoseconds(load(state, CLOCK))
+        taken = take(state, worker)
+        now = nanoseconds(load(state, CLOCK))
+        store(state, EXPECTED, now + 2 * (now - start) // max(taken, 1))
+    elif worker < load(state, MOST):
         take(state, worker)
 
 
@@ -170,7 +182,7 @@ def on_openmp(state, function, record, chunks, most, parallel, member):
     describe(state, function, record, chunks, most)
     call_openmp(parallel, member, state, most)
     now = nanoseconds(load(state, CLOCK))
-    late = now - load(state, FINISHED)
+    late = now - load(state, EXPECTED)
     if late > LATE:
         store(state, AVOID, now + AVOIDED * late)
     store(state, BUSY, 0)

@@ -72,7 +72,9 @@ class Kernel:
         addresses = (name for name in fields.names or () if fields[name] == np.uintp)
         self._elements = {**dict.fromkeys(addresses, np.dtype(np.uint8)), **_dtypes(elements)}
         self._compiled: dict[tuple[Any, ...], Any] = {}
-        self.structure: Any = np.ctypeslib.as_ctypes_type(fields)
+        places = [(name, np.ctypeslib.as_ctypes_type(fields[name])) for name in fields.names or ()]
+        # without room for other attributes: a misspelt field is an error
+        self.structure: Any = type(self.name, (ctypes.Structure,), {"_fields_": places, "__slots__": ()})
 
     def elements(self, chosen: Values) -> dict[str, np.dtype[Any]]:
         """The dtype behind each address."""

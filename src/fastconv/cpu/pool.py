@@ -1,8 +1,8 @@
 """The threads behind the launcher.
 
 A job is cut into chunks, which the caller and the workers take from a counter. The caller computes, too, and
-waits only for chunks that somebody has begun, so that no job takes longer than on one thread because a worker
-sleeps or another process has its core. Workers are Python threads that stay in compiled code, without
+waits only for chunks that somebody has begun: not for a worker that sleeps, and for one whose core another
+process takes away, one chunk at most. Workers are Python threads that stay in compiled code, without
 Python's lock; after a job they spin for at most a millisecond, then they sleep.
 
 Where PyTorch is loaded, its own threads compute, by OpenMP: after each of its operations they go on spinning
@@ -49,6 +49,9 @@ from fastconv.cpu.chunks import (
     work,
 )
 
+PATIENT = 50
+"""How often a worker is called at the end of the process, and waited for: a second in all."""
+
 
 class Pool:
     """The workers of this process and the state they share with callers."""
@@ -86,13 +89,15 @@ class Pool:
     def stop(self) -> None:
         """Let all workers end, before the interpreter frees what they look at."""
         self.set(OVER, 1)
-        self.set(EPOCH, self.get(EPOCH) + 2)
-        self._wake.set()
-        if self.get(SYSCALL):
-            word = ctypes.c_void_p(self.state + 8 * EPOCH)
-            ctypes.CDLL(None).syscall(FUTEX, word, WAKE, EVERYBODY, None, None, 0)
         for worker in self.workers:
-            worker.join(timeout=1)
+            for _ in range(PATIENT):  # one that was about to sleep has missed the call
+                self._wake.set()
+                if self.get(SYSCALL):
+                    word = ctypes.c_void_p(self.state + 8 * EPOCH)
+                    ctypes.CDLL(None).syscall(FUTEX, word, WAKE, EVERYBODY, None, None, 0)
+                worker.join(timeout=0.02)
+                if not worker.is_alive():
+                    break
 
     def _live(self) -> None:
         life, last, slept = _for_python(work, "intp(intp, intp, boolean)"), 0, False
@@ -135,17 +140,21 @@ def openmp() -> int:
     return _openmp_of_torch() if "torch" in sys.modules and not _forked else 0
 
 
-@cache
+_openmp = 0  # GOMP_parallel's address, once it is found
+
+
 def _openmp_of_torch() -> int:
-    if sys.platform != "linux":
-        return 0
+    global _openmp
+    if _openmp or not _pool.get(CLOCK) or not hasattr(sys.modules["torch"], "get_num_threads"):
+        return _openmp  # or another thread is still importing PyTorch
     loaded = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "gomp" in line}
     for path in sorted(loaded, key=lambda path: "/torch/" not in path):
         with suppress(OSError, AttributeError):
             library = ctypes.CDLL(path)
             _pool.set(THREAD, _address("omp_get_thread_num", library))
-            return _address("GOMP_parallel", library)
-    return 0
+            _openmp = _address("GOMP_parallel", library)
+            break
+    return _openmp
 
 
 @cache
@@ -161,7 +170,7 @@ def _member() -> int:
 def _address(name: str, library: Any = None) -> int:
     """Where a C function is; 0 on systems whose own are not asked."""
     if library is None:
-        if sys.platform != "linux" or not FUTEX:
+        if sys.platform != "linux" or (name == "syscall" and not FUTEX):
             return 0
         library = ctypes.CDLL(None)
     return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
@@ -182,8 +191,9 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _pool, _forked
-    global_compiler_lock.release()
     _pool, _forked = Pool(), True
+    with suppress(RuntimeError):  # raised if whoever forked has not called what comes before
+        global_compiler_lock.release()
 
 
 if hasattr(os, "register_at_fork"):

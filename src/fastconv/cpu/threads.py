@@ -64,11 +64,10 @@ def launch(job: Any, p: Any) -> None:
     """Run the kernel of ``job`` on the record ``p``. There is no other way to a kernel."""
     most = min(threads(), job.chunks) if job.chunks > 1 else 1
     if job.apart:
-        size = most * job.apart + LINE
-        if not size <= _kept.memory.size <= KEPT_BYTES:
-            _kept.renew(size)
+        # held here until the job is done: whatever interrupts it, a signal's handler, may need more
+        _memory, start = _kept.at_least(most * job.apart)
         for name, offset in job.scratch:
-            setattr(p, name, _kept.start + offset)
+            setattr(p, name, start + offset)
     if most == 1:
         (pool.compute_alone or pool.compiled_alone())(job.function, ctypes.addressof(p), job.chunks)
     else:
@@ -88,9 +87,12 @@ class _Kept(threading.local):
         self.memory: NDArray[np.uint8] = np.empty(0, np.uint8)
         self.start = 0
 
-    def renew(self, size: int) -> None:
-        self.memory = np.empty(size, np.uint8)
-        self.start = -(-self.memory.ctypes.data // LINE) * LINE
+    def at_least(self, size: int) -> tuple[NDArray[np.uint8], int]:
+        """Memory, and the address in it from which on there are ``size`` bytes."""
+        if not size + LINE <= self.memory.size <= KEPT_BYTES:
+            memory = np.empty(size + LINE, np.uint8)
+            self.memory, self.start = memory, -(-memory.ctypes.data // LINE) * LINE
+        return self.memory, self.start
 
 
 _kept = _Kept()

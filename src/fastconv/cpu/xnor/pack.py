@@ -134,6 +134,7 @@ class Keys:
         self.layout, self.native = layout, dtype.isnative
         self.names = "image_step", "channel_step", "row_step", column
         self.contiguous = self._places(np.empty(shape, np.bool_))
+        del self.contiguous["x"]
 
     def __call__(self, x: Array) -> dict[str, Any]:
         """Their memory ``x``, its ``size``, the ``origin`` of the first image in it, and steps."""

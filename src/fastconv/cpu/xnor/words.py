@@ -297,10 +297,9 @@ class WordConv:
         return finish.delivered(targets, out)
 
     def _laid_out(self, filters: PackedFilters) -> tuple[Array, Array, int]:
-        """The filters as tiles, and the sums of windows that differ nowhere from a filter, where padding
-        counts as
-        -1 in comparing but shall count as the spec says; the step from one kind of edge to the next in
-        these."""
+        """The filters as tiles; for each kind of edge the sums of windows that differ nowhere from a filter,
+        if what lies outside counts as the spec says (in comparing, it counts as -1); and the step between
+        kinds."""
         spec, kinds, product = self.spec, self.product.kinds, self.product
         tiles = filters.derived(("tiles", spec.groups), lambda: filter_tiles(filters.words, spec.groups))
         if spec.pad_value == -1 or len(kinds[0]) * len(kinds[1]) == 1:
