@@ -5,8 +5,10 @@ The tests of a noun run in a process of their own, where ``support/recorder.py``
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +17,9 @@ import pytest
 from conftest import needs_gpu_or_compiler, optional
 
 from checkout import ROOT, SUPPORT
+from fastconv._epilogue import PARAMETERS
+from fastconv.cpu.kernels import Kernel
+from fastconv.cpu.xnor import steps
 from recorder import OPERATIONS
 
 pytestmark = pytest.mark.census
@@ -23,14 +28,30 @@ AT_LEAST_FULL = 0.9
 DRAWS = 50
 """Calls that hypothesis must make of an operation at least; each property has 60 examples."""
 
+CHUNK_AND_WORKER = 2
+"""What kernels that are launched take besides their record."""
+
 LAUNCHES = 10
-"""Launches that yield something, of every kernel and in both ways."""
+"""Launches that yield something, of every kernel in every way."""
 
-ONE_WAY = {"window_means"}
-"""Kernels that all threads run whatever the size."""
+FINISHED = {
+    "multiply_words": (
+        "direct", "integer_rows", "integer_rows_turned", "compared_rows", "number_rows", "number_lines",
+    ),
+    "multiply_planes": ("integer_rows", "integer_lines", "compared_rows", "number_rows", "number_lines"),
+}  # fmt: skip
+"""By what finishes the sums of each kernel of binary products."""
+
+STEPS = [
+    f"{way}: {kind}"
+    for way in ("by line", "by pixel")
+    for kind in PARAMETERS
+    if kind not in ("affine", "fused")
+]
+"""Steps that faces ask for, on vectors of pixels and of filters."""
 
 
-@pytest.fixture(scope="module", params=NOUNS)
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in NOUNS])
 def noun(request):
     return request.param
 
@@ -81,15 +102,32 @@ def test_nothing_is_tested_too(noun, backend, counted):
     assert set(operations_of(noun)) <= empties
 
 
-def test_kernels_are_launched_by_one_thread_and_by_all(noun, backend, counted):
-    """Of a kernel that a noun's tests launch at all; a table of the dispatcher's rows will ask for more."""
+def kernels_of(noun):
+    """All kernels of a noun that are launched, rather than called by others."""
+    package = importlib.import_module(f"fastconv.cpu.{noun}")
+    names = [m.name for m in pkgutil.iter_modules(getattr(package, "__path__", []), f"{package.__name__}.")]
+    modules = [package, *map(importlib.import_module, names)]
+    found = [k for module in modules for k in vars(module).values() if isinstance(k, Kernel)]
+    return {
+        k.name
+        for k in found
+        if k.function.__module__.startswith(package.__name__) and k._arguments == CHUNK_AND_WORKER
+    }
+
+
+def test_every_kernel_is_launched_in_every_way(noun, backend, counted):
     if backend.namespace != "numpy":
-        pytest.skip("only kernels of NumPy's arrays run either way")
+        pytest.skip("these kernels are those of NumPy's arrays")
     times = Counter({tuple(kernel): count for kernel, count in counted["launches"]})
-    assert times
-    for kernel in {name for name, _ in times} - ONE_WAY:
-        for way in ("serial", "parallel"):
-            assert times[kernel, way] >= LAUNCHES, f"{kernel} is launched {times[kernel, way]} times, {way}"
+    wanted = {(kernel, way) for kernel in kernels_of(noun) for way in ("serial", "parallel")}
+    for kernel in set(FINISHED) & kernels_of(noun):
+        wanted |= {(kernel, what) for what in (*FINISHED[kernel], *STEPS)}
+    assert {f"{' '.join(w)}: {times[w]}" for w in sorted(wanted) if times[w] < LAUNCHES} == set()
+
+
+def test_all_that_finishes_sums_is_among_these():
+    finishers = {k.name for k in vars(steps).values() if isinstance(k, Kernel)}
+    assert finishers == {name for names in FINISHED.values() for name in names} - {"direct"}
 
 
 def test_every_noun_has_its_operations():

@@ -26,6 +26,14 @@ def test_convolution_equals_reference(backend, data, data_format, signed):
 
 
 @EACH_KIND
+@EACH_FORMAT
+@given(data=st.data())
+def test_deep_convolution_equals_reference(backend, data, data_format, signed):
+    case = data.draw(convolutions(data_format, signed, deep=True))
+    check(backend, case, case.run(backend, xnor_conv2d), reference.xnor_conv2d)
+
+
+@EACH_KIND
 @given(data=st.data())
 def test_linear_layer_equals_reference(backend, data, signed):
     case = data.draw(layers(signed))

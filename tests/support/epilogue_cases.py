@@ -16,6 +16,8 @@ from strategies import FLOATS, arrays, laid_out, pairs, seeds, values
 
 CHANNELS = (1, 2, 3, 5, 24, 63, 64, 65, 130)
 FILTERS = (1, 2, 7, 8, 9, 33, 64, 70)
+DEEP = (1, 2), (63, 64, 130), (8, 9, 33)
+"""Groups, channels and filters of each."""
 FLOAT32 = np.finfo(np.float32).eps
 
 
@@ -104,11 +106,12 @@ def depths(draw, rank):
 
 
 @st.composite
-def convolutions(draw, data_format, signed):
-    """A convolution of any kind of input and filters, its result never empty."""
-    rank = draw(st.sampled_from([2, 3, 4, 4, 4, 4]))
+def convolutions(draw, data_format, signed, deep=False):
+    """A convolution of any kind of input and filters, its result never empty. ``deep``: of many channels, and
+    of filters that go by words."""
+    rank = draw(st.sampled_from([3, 4] if deep else [2, 3, 4, 4, 4, 4]))
     kernel, size, plain = draw(geometries())
-    groups, channels, filters = draw(depths(rank))
+    groups, channels, filters = draw(st.tuples(*map(st.sampled_from, DEEP)) if deep else depths(rank))
     plain |= {"groups": groups, "data_format": data_format}
     shape = (draw(st.integers(1, 2)) if rank == 4 else 1, groups * channels, *size)
     x = values(draw(seeds), shape, draw(st.sampled_from(["f4", "f4", "f8", "i2", "?"])))
