@@ -35,6 +35,9 @@ WAKING = 50_000
 """Nanoseconds of work from which on workers that sleep are woken: the call takes up to 30 us on a virtual
 machine, and it takes as long until they come."""
 
+MANY = 8
+"""Chunks from which on the first one is so little of a job that sleepers may be woken after it."""
+
 LATE = 50_000
 """Nanoseconds, beside the time of two chunks, within which PyTorch's threads have to end a job when the
 caller finds no chunk any more. If they take longer, other processes have their cores, and they are not asked
@@ -90,9 +93,12 @@ def take(state, worker):
 
 @numba.njit
 def take_and_wake(state):
-    """The same as the first thread, waking sleepers after one chunk, if what is left takes longer than
-    that."""
+    """The same as the first thread, waking sleepers: at once where a chunk is much of the work, else after
+    one chunk, if what is left takes longer than waking."""
     asleep = load(state, SLEEPERS) > 0 and load(state, SYSCALL) != 0
+    if asleep and load(state, CHUNKS) < MANY:
+        futex(load(state, SYSCALL), state + 8 * EPOCH, WAKE, EVERYBODY)
+        asleep = False
     start = nanoseconds(load(state, CLOCK)) if asleep else 0
     taken = 0
     while take_one(state, 0, taken):
