@@ -23,7 +23,7 @@ from rich.table import Table
 from fastconv.cpu.kernels import Job, kernel, record, share
 from fastconv.cpu.threads import threads, whose
 
-WORK = (10, 20, 40, 80, 400)
+WORK = (10, 20, 40, 80, 400, 2000)
 """Microseconds of work on one thread."""
 
 REST = 0.002

@@ -31,12 +31,12 @@ SPIN = 12_000
 PATIENCE = 2_000
 """Rounds that a caller waits for workers who still look at the job before; then it computes alone."""
 
-WAKING = 50_000
-"""Nanoseconds of work from which on workers that sleep are woken: the call takes up to 30 us on a virtual
-machine, and it takes as long until they come."""
+WAKING = 1_000_000
+"""Nanoseconds from which on workers that sleep are woken after a rest, for a job that took so long the last
+time. On a virtual machine, cores that rested cost a job some 250 us: 400 us of work took 650 together."""
 
-MANY = 8
-"""Chunks from which on the first one is so little of a job that sleepers may be woken after it."""
+AT_ONCE = 100_000
+"""Nanoseconds after a job within which the next one wakes them whatever it takes: more will follow."""
 
 LATE = 50_000
 """Nanoseconds, beside the time of two chunks, within which PyTorch's threads have to end a job when the
@@ -58,11 +58,12 @@ WAIT, WAKE, EVERYBODY = 128, 129, 2**31 - 1
     CLAIMED, FROM_END, DONE,  # chunks that are claimed, those of them from the end on, those done
     ACTIVE, SLOT,  # workers at the job, the number of the next one to come
     SLEEPERS, OVER,  # workers that sleep; whether all of them are to end
+    ENDED,  # when our own workers' last job was done
     EXPECTED, AVOID,  # when PyTorch's threads are to end their job, and until when not to ask them
     FUNCTION, RECORD, CHUNKS, MOST,  # the job
     SYSCALL, CLOCK, THREAD,  # addresses of C functions, 0 where there are none
     WORDS,
-) = range(0, 19 * 8, 8)  # fmt: skip
+) = range(0, 20 * 8, 8)  # fmt: skip
 """Words of the state of a pool, each in a line of the cache of its own."""
 
 
@@ -89,25 +90,6 @@ def take(state, worker):
     while take_one(state, worker, taken):
         taken += 1
     return taken
-
-
-@numba.njit
-def take_and_wake(state):
-    """The same as the first thread, waking sleepers: at once where a chunk is much of the work, else after
-    one chunk, if what is left takes longer than waking."""
-    asleep = load(state, SLEEPERS) > 0 and load(state, SYSCALL) != 0
-    if asleep and load(state, CHUNKS) < MANY:
-        futex(load(state, SYSCALL), state + 8 * EPOCH, WAKE, EVERYBODY)
-        asleep = False
-    start = nanoseconds(load(state, CLOCK)) if asleep else 0
-    taken = 0
-    while take_one(state, 0, taken):
-        taken += 1
-        if asleep:
-            left = load(state, CHUNKS) - load(state, CLAIMED)
-            if left * (nanoseconds(load(state, CLOCK)) - start) > taken * WAKING:
-                futex(load(state, SYSCALL), state + 8 * EPOCH, WAKE, EVERYBODY)
-                asleep = False
 
 
 @numba.njit
@@ -164,16 +146,26 @@ def alone(function, record, chunks):
         call_kernel(function, record, chunk, 0)
 
 
-def together(state, function, record, chunks, most):
-    """Compute with the workers that come."""
+def together(state, function, record, chunks, most, took):
+    """Compute with the workers that come. At the address ``took`` stands for how many nanoseconds the job was
+    run the last time."""
     if not acquire(state):
         return BUSY_ELSEWHERE
     describe(state, function, record, chunks, most)
+    clock = load(state, CLOCK)
+    start = nanoseconds(clock) if clock != 0 else 0
     store(state, SLOT, 1)
     add(state, EPOCH, 1)
-    take_and_wake(state)
+    wanted = load(took, 0) > WAKING or start - load(state, ENDED) < AT_ONCE
+    if wanted and load(state, SLEEPERS) > 0 and load(state, SYSCALL) != 0:
+        futex(load(state, SYSCALL), state + 8 * EPOCH, WAKE, EVERYBODY)
+    take(state, 0)
     while load(state, DONE) < chunks:
         pause()
+    if clock != 0:
+        now = nanoseconds(clock)
+        store(took, 0, now - start)
+        store(state, ENDED, now)
     add(state, EPOCH, 1)
     store(state, BUSY, 0)
     return COMPUTED

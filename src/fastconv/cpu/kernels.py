@@ -134,6 +134,8 @@ class Job:
             self.scratch.append((name, at))
             at += -(-length * kinds[name].itemsize // threads.LINE) * threads.LINE
         self.apart = at + threads.APART if at else 0
+        self._nanoseconds = np.zeros(1, np.int64)
+        self.took: int = self._nanoseconds.ctypes.data
         for name, value in {**values, "chunks": self.chunks, "apart": self.apart}.items():
             _fill(filled, name, value)
         self._structure, self._filled = kernel.structure, filled

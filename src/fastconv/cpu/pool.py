@@ -117,9 +117,9 @@ def compiled_alone() -> Any:
     return compute_alone
 
 
-def compute_together(function: int, record: int, chunks: int, most: int) -> None:
+def compute_together(function: int, record: int, chunks: int, most: int, took: int) -> None:
     """Call the kernel at the address ``function`` for every chunk of the record at the address ``record``, on
-    at most ``most`` threads."""
+    at most ``most`` threads; at ``took`` it is kept how long that took."""
     parallel, outcome = openmp(), AVOIDING
     if parallel:
         run = _for_python(on_openmp, "intp(intp, intp, intp, intp, intp, intp, intp)")
@@ -128,8 +128,8 @@ def compute_together(function: int, record: int, chunks: int, most: int) -> None
         if len(_pool.workers) < most - 1:
             _pool.start(most - 1)
         _pool.wake()
-        run = _for_python(together, "intp(intp, intp, intp, intp, intp)")
-        outcome = run(_pool.state, function, record, chunks, most)
+        run = _for_python(together, "intp(intp, intp, intp, intp, intp, intp)")
+        outcome = run(_pool.state, function, record, chunks, most, took)
     if outcome != COMPUTED:
         (compute_alone or compiled_alone())(function, record, chunks)
 

@@ -71,7 +71,7 @@ def launch(job: Any, p: Any) -> None:
     if most == 1:
         (pool.compute_alone or pool.compiled_alone())(job.function, ctypes.addressof(p), job.chunks)
     else:
-        pool.compute_together(job.function, ctypes.addressof(p), job.chunks, most)
+        pool.compute_together(job.function, ctypes.addressof(p), job.chunks, most, job.took)
 
 
 def whose() -> str:
