@@ -26,19 +26,6 @@ LINE = 64
 
 
 def native(x: Array) -> Array:
-    """A read-only view of ``x`` if it is :func:`readable`, else of a copy.
-
-    Read-only, so that numba compiles each kernel once whatever the caller's flags, and refuses a
-    kernel that would write to an input.
-    """
-    if not readable(x):
-        x = np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
-    view = x.view()
-    view.flags.writeable = False
-    return view
-
-
-def contiguous(x: Array) -> Array:
     """``x`` if it is :func:`readable`, else a copy: what a job takes."""
     return x if readable(x) else np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
 
@@ -115,7 +102,7 @@ def batch_index(batch: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.in
 
 
 def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
-    """The memory under ``x`` as one flat, read-only array, with the index of the first element and
+    """The memory under ``x`` as one flat array, with the index of the first element and
     the strides in elements, 1 along axes of length 1. Copies only if the elements themselves are
     unaligned or byte-swapped.
     """

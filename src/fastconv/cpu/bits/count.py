@@ -12,7 +12,7 @@ import numpy as np
 from numba import carray
 
 from fastconv._specs.bits import Memory, Popcount, PopcountSum, Shape
-from fastconv.cpu.arrays import Array, blocks, contiguous, deliver, one_run, result
+from fastconv.cpu.arrays import Array, blocks, deliver, native, one_run, result
 from fastconv.cpu.bits.vectors import count_ones, popcount64, popcount_block
 from fastconv.cpu.kernels import Job, kernel, own, record, share
 from fastconv.cpu.simd import BLOCK
@@ -57,7 +57,7 @@ def _counting(memory: Memory) -> Callable[[Array, Array], None]:
 
     def in_blocks(x: Array, counts: Array) -> None:
         for index in blocks(shape, COPIED):
-            block = contiguous(np.asarray(x[index]))  # an array even of no dimensions
+            block = native(np.asarray(x[index]))  # an array even of no dimensions
             part = np.empty(block.shape, np.uint8)
             job(x=block, counts=part, size=block.size)
             counts[index] = part
@@ -126,7 +126,7 @@ def _sums_in_blocks(shape: Shape, dtype: np.dtype[Any], axes: Shape) -> Sums:
     def run(x: Array) -> Array:
         sums = np.zeros(kept, np.int64)
         for index in blocks(shape, COPIED):
-            block = contiguous(x[index])
+            block = native(x[index])
             place = tuple(part for axis, part in enumerate(index) if axis not in axes)
             sums[place] += add_up(block.shape)(block)
         return sums

@@ -13,7 +13,7 @@ from numba import carray
 
 from fastconv._shared.dimensions import merged
 from fastconv._specs.bits import Hamming, Memory, Shape, memory_of
-from fastconv.cpu.arrays import Array, blocks, contiguous
+from fastconv.cpu.arrays import Array, blocks, native
 from fastconv.cpu.bits.count import CHUNK, COPIED
 from fastconv.cpu.bits.vectors import ROWS, count_differences, count_lanes, popcount64
 from fastconv.cpu.kernels import Job, kernel, own, record, share
@@ -58,7 +58,7 @@ def _distances_in_blocks(a: Memory, b: Memory, batch: Shape) -> Distances:
     def run(a: Array, b: Array, distances: Array) -> None:
         distances[...] = 0
         for index in blocks(shape, COPIED):
-            own, other = (contiguous(np.broadcast_to(x, shape)[index]) for x in (a, b))
+            own, other = (native(np.broadcast_to(x, shape)[index]) for x in (a, b))
             part = np.empty(own.shape[:-1], np.int64)
             of_contiguous(memory_of(own), memory_of(other), part.shape)(own, other, part)
             distances[index[:-1]] += part

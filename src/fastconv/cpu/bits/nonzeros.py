@@ -9,7 +9,7 @@ import numpy as np
 from numba import carray
 
 from fastconv._specs.bits import PackBits, UnpackBits
-from fastconv.cpu.arrays import Array, contiguous, deliver, result
+from fastconv.cpu.arrays import Array, deliver, native, result
 from fastconv.cpu.bits.pack import chunks_of_words, key_range, packed_shape, packing
 from fastconv.cpu.bits.vectors import reverse64, unpack_block
 from fastconv.cpu.kernels import Job, kernel, record, share
@@ -53,7 +53,7 @@ def plan_unpackbits(spec: UnpackBits) -> Callable[..., Array]:
 
     def run(words: Array, out: Array | None = None) -> Array:
         bits = result(out if last else None, unpacked, np.uint8, words)
-        job(words=contiguous(words if last else np.moveaxis(words, axis, -1)), bits=bits)
+        job(words=native(words if last else np.moveaxis(words, axis, -1)), bits=bits)
         return deliver(bits, out) if last else _moved_back(bits, axis, out)
 
     return run

@@ -16,7 +16,7 @@ import numpy as np
 from numba import carray
 
 from fastconv._specs.bits import Memory, Shape
-from fastconv.cpu.arrays import Array, blocks, contiguous, key_type, one_run
+from fastconv.cpu.arrays import Array, blocks, key_type, native, one_run
 from fastconv.cpu.bits.count import COPIED
 from fastconv.cpu.bits.vectors import channel_bits, in_range, range_bits, range_bits_each
 from fastconv.cpu.kernels import Job, kernel, own, record, share
@@ -112,7 +112,7 @@ def _packing_copies(memory: Memory, axis: int, differ: bool) -> Pack:
 
     def run(x: Array, low: Array, span: Array, words: Array) -> None:
         def pack(index: tuple[slice, ...], packed: Array) -> None:
-            block = contiguous(x[index])
+            block = native(x[index])
             own_low, own_span = (low[index[axis]], span[index[axis]]) if differ else (low, span)
             job_of(block.shape)(x=block, low=own_low, span=own_span, words=packed)
 

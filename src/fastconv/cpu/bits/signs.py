@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastconv._shared import expressions
 from fastconv._shared.thresholds import accepted_keys, infinity_key, least_keys
 from fastconv._specs.bits import Compare, PackSigns, Shape
-from fastconv.cpu.arrays import Array, contiguous, key_type
+from fastconv.cpu.arrays import Array, key_type, native
 from fastconv.cpu.bits.pack import Bounds, each_block, key_range, packed_shape, packing, packing_run
 from fastconv.cpu.simd import BLOCK
 
@@ -79,7 +79,7 @@ def _integers_compared(spec: Compare) -> Callable[[Array, Array, Array], Array]:
 
     def run(x: Array, tau: Array, flip: Array) -> Array:
         def mask(index: tuple[slice, ...]) -> Array:
-            return contiguous(expressions.compared(x[index], axis, tau[index[axis]], flip[index[axis]]))
+            return native(expressions.compared(x[index], axis, tau[index[axis]], flip[index[axis]]))
 
         return pack_masks(mask)
 

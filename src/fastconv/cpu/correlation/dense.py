@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fastconv._geometry import Window
 from fastconv._specs.correlation import Layer
-from fastconv.cpu.arrays import Array, contiguous, deliver, flat_memory, readable, result
+from fastconv.cpu.arrays import Array, deliver, flat_memory, native, readable, result
 from fastconv.cpu.correlation.blocks import Blocks
 from fastconv.cpu.correlation.products import (
     FEWER,
@@ -96,7 +96,7 @@ class Dense:
         image, plane, row, column = spec.layout.sizes(steps)
         self.job(
             x=flat, extent=flat.size, origin=origin, image_step=image, plane_step=plane, row_step=row,
-            column_step=column, weights=contiguous(weight), bias=terms, out=target,
+            column_step=column, weights=native(weight), bias=terms, out=target,
         )  # fmt: skip
         return deliver(target, out)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastconv._checks import working_dtype
 from fastconv._specs.correlation import Filter
-from fastconv.cpu.arrays import Array, batch_index, contiguous
+from fastconv.cpu.arrays import Array, batch_index, native
 from fastconv.cpu.correlation.stencil import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, vectors
 from fastconv.cpu.correlation.tiles import correlate, correlate_twice
 from fastconv.cpu.kernels import Job
@@ -97,7 +97,7 @@ def pixels(image: Array) -> Array:
     """``image`` as kernels read it: float16, which numba has not, in float32."""
     if image.dtype.kind == "f" and image.itemsize == 2:
         return image.astype(np.float32, order="C")
-    return contiguous(image)
+    return native(image)
 
 
 def by_columns(kernels: Array, work: np.dtype[Any]) -> Array:
