@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -48,7 +49,6 @@ class Finish:
         self.floats = outcome.dtype if outcome.steps else np.dtype(np.float32)
         self.rows = sum(PARAMETERS[kind] for kind in outcome.steps)
         self.windowed = "window" in outcome.steps
-        self.parametrized = bool(outcome.steps or outcome.signs)
 
     def values(self) -> dict[str, Any]:
         """Fields that are the same in every call."""
@@ -109,8 +109,14 @@ class Finish:
             given[0] = deliver(given[0], out)
         return given[0] if len(given) == 1 else tuple(given)
 
-    def laid_out(self, epilogue: Epilogue) -> dict[str, Array]:
-        """The numbers of ``epilogue`` by the record's names."""
+    def given(self, epilogue: Epilogue) -> dict[str, Array]:
+        """The numbers of ``epilogue`` by the record's names, laid out once."""
+        if not (self.outcome.steps or self.outcome.signs):
+            return {}
+        found: dict[str, Array] = epilogue.derived("cpu", partial(self._laid_out, epilogue))
+        return found
+
+    def _laid_out(self, epilogue: Epilogue) -> dict[str, Array]:
         found: dict[str, Array] = {}
         if self.rows:
             rows = [n for kind, numbers in epilogue.steps if kind != "add" for n in numbers]

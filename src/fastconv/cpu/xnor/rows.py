@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -74,7 +73,7 @@ class LinearPlan:
         self, x: Array, filters: PackedFilters | PackedSigns, epilogue: Epilogue, out: Array | None = None
     ) -> Any:
         finish = self.finish
-        values = epilogue.derived("cpu", partial(finish.laid_out, epilogue)) if finish.parametrized else {}
+        values = finish.given(epilogue)
         targets = finish.targets(out, [x, *filters.arrays(), *values.values()])
         if self.product is not None:
             if self.means is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -288,7 +287,7 @@ class WordConv:
 
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
         finish = self.finish
-        values = epilogue.derived("cpu", partial(finish.laid_out, epilogue)) if finish.parametrized else {}
+        values = finish.given(epilogue)
         targets = finish.targets(out, [x, filters.words, *values.values()])
         if self.means is not None:
             values = {**values, "window": self.means(x)}
