@@ -13,6 +13,10 @@ from fastconv.cpu.kernels import record
 UNIT = 64
 """Filters whose signs make one word: as many are finished at a time."""
 
+MOST_PIXELS = 60
+"""Most pixels a task does at a time, a multiple of all TILE_PIXELS: their sums with a unit of 64 filters
+take 15 KiB."""
+
 FINISH = record(
     "steps parameters bounds tau flip window residual numbers integers signs sums spare",
     f"{FIELDS} step_count parameter_step number_count word_count with_numbers with_signs adds window_given "

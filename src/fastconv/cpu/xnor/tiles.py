@@ -26,7 +26,7 @@ from fastconv.cpu.simd import (
     _store,
     copy_line,
 )
-from fastconv.cpu.xnor.problem import UNIT
+from fastconv.cpu.xnor.problem import MOST_PIXELS, UNIT
 
 TILE_PIXELS, TILE_VECTORS = (6, 4) if WIDE else (4, 1)
 """Pixels and vectors of filters per tile. 6 x 4 counters, 4 vectors of filters and 1 pixel fit the 32
@@ -45,7 +45,7 @@ def xnor_tile(pixels: int, vectors: int) -> Any:
         differs from filter column + f), int32, for i < ``pixels`` and f < 8 * ``vectors``.
 
         A window is made of the runs of ``p.run`` words that start at x[plane + starts[pixel + i] +
-        offset] for each of ``p.offsets``; its base is starts[``p.task_most`` + pixel + i]. All counters stay
+        offset] for each of ``p.offsets``; its base is starts[MOST_PIXELS + pixel + i]. All counters stay
         in registers.
         """
 
@@ -107,7 +107,7 @@ class _Tile:
         """Totals less twice the differences, stored."""
         builder = self.builder
         at = builder.add(self.at, builder.mul(self.pitch, _i64(i)))
-        base = builder.add(self._start(i, "task_most"), self.column)
+        base = builder.add(self._start(MOST_PIXELS + i), self.column)
         totals = self._field("totals")
         for counts in _narrowed(builder, sums):
             lanes = counts.type.count
@@ -121,10 +121,8 @@ class _Tile:
     def _field(self, name: str) -> Any:
         return load_field(self.context, self.builder, self.p_kind, self.p, name)
 
-    def _start(self, i: int, behind: str | None = None) -> Any:
+    def _start(self, i: int) -> Any:
         index = self.builder.add(self.pixel, _i64(i))
-        if behind is not None:
-            index = self.builder.add(index, self._field(behind))
         return self.builder.load(_address(self.context, self.builder, self.starts_kind, self.starts, index))
 
     def _vector(self, pointer: Any, index: Any) -> Any:

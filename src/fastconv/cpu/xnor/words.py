@@ -21,7 +21,7 @@ from fastconv.cpu.xnor.borders import edge_totals, edges
 from fastconv.cpu.xnor.epilogue import Finish
 from fastconv.cpu.xnor.means import window_means
 from fastconv.cpu.xnor.pack import filter_tiles, packing_padded
-from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, UNIT
+from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, MOST_PIXELS, UNIT
 from fastconv.cpu.xnor.steps import place_of
 from fastconv.cpu.xnor.tiles import (
     TILE_PIXELS,
@@ -32,16 +32,12 @@ from fastconv.cpu.xnor.tiles import (
 )
 from fastconv.packed import PackedFilters
 
-MOST_PIXELS = 60
-"""Most pixels a task does at a time, a multiple of all TILE_PIXELS: their sums with a unit of 64 filters
-take 15 KiB."""
-
 SMALL_PRODUCTS = 2**23
 """Sign products up to which one thread multiplies words: 8 us on AVX-512."""
 
 PRODUCT = record(
     "x tiles offsets row_kinds column_kinds totals starts",
-    "window_words run runs totals_step task_pixels task_most parts splits padded direct by_line",
+    "window_words run runs totals_step task_pixels parts splits padded direct by_line",
     FINISH,
 )
 
@@ -218,7 +214,6 @@ class Product:
             finish_lines=finish.of_lines() if finish.by_line and outcome.steps else 0,
             by_line=finish.by_line,
             direct=outcome.numbers and not (outcome.steps or outcome.signs or finish.by_line),
-            task_most=MOST_PIXELS,
             **cut,
             **problem,
             **finish.values(),
