@@ -4,12 +4,12 @@ from faults import OWN_SCRATCH, Fault, of
 
 CONV = "test_xnor.py::test_conv2d_equals_reference"
 ODD_GROUPS = "test_xnor.py::test_groups_that_fill_no_word_and_no_vector_equal_reference"
+GROUPED_K = f"{ODD_GROUPS} & {CONV}[numpy-depthwise-xnor]"
 PADDED = "test_xnor.py::test_filters_serve_calls_of_every_padding_in_turn[numpy]"
 INTEGERS = f"{CONV}[numpy-whole-integers] & {CONV}[numpy-groups-integers]"
 GROUPED = f"{CONV}[numpy-groups-integers] & {CONV}[numpy-depthwise-integers]"
 BIASED = f"{CONV}[numpy-whole-array and bias] & {CONV}[numpy-whole-alpha and bias]"
 K = f"{CONV}[numpy-whole-xnor]"
-GROUPED_K = f"{CONV}[numpy-groups-xnor] & {CONV}[numpy-depthwise-xnor]"
 PACKED = f"{CONV}[numpy-groups-signs] & {CONV}[numpy-whole-signs]"
 EPILOGUE = "test_xnor_epilogue.py::test_convolution_equals_reference"
 NUMBERS = f"{EPILOGUE}[numpy-NCHW-numbers]"
