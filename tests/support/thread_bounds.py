@@ -20,8 +20,9 @@ from plans import planned_anew
 BOUNDS = {
     "fastconv.cpu.bits.count": ("SMALL",),
     "fastconv.cpu.bits.distances": ("SMALL",),
+    "fastconv.cpu.bits.each": ("SMALL",),
     "fastconv.cpu.bits.nonzeros": ("SMALL",),
-    "fastconv.cpu.bits.pack": ("SMALL", "SMALL_PACKED"),
+    "fastconv.cpu.bits.layouts": ("SMALL", "SMALL_PACKED"),
     "fastconv.cpu.correlation.dense": ("SMALL_WORK",),
     "fastconv.cpu.correlation.tiling": ("SERIAL_PRODUCTS",),
     "fastconv.cpu.patches": ("SMALL",),

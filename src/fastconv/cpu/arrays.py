@@ -107,7 +107,7 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     unaligned or byte-swapped.
     """
     if readable(x):
-        return native(x.reshape(-1)), 0, _contiguous_steps(x.shape)
+        return native(x.reshape(-1)), 0, contiguous_steps(x.shape)
     if not (x.flags.aligned and x.dtype.isnative) or any(s % x.dtype.itemsize for s in x.strides):
         x = native(x)
     strides = tuple(1 if n == 1 else s // x.dtype.itemsize for n, s in zip(x.shape, x.strides, strict=True))
@@ -121,9 +121,10 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
 
 
 @lru_cache(256)
-def _contiguous_steps(shape: tuple[int, ...]) -> tuple[int, ...]:
+def contiguous_steps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides in elements of a contiguous array, 1 along axes of length 1."""
     steps = list(accumulate(shape[:0:-1], mul, initial=1))[::-1]
-    return tuple(1 if n == 1 else step for n, step in zip(shape, steps, strict=True))
+    return tuple(1 if n == 1 else step for n, step in zip(shape, steps, strict=False))
 
 
 def flat_image(x: Array, layout: ImageLayout) -> tuple[Array, int, tuple[int, int, int, int]]:

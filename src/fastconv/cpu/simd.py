@@ -96,6 +96,28 @@ def _call(builder: Any, name: str, *vectors: Any) -> Any:
 
 
 @intrinsic
+def peek(typing: Any, x: Any, index: Any) -> Any:
+    """x[index] of flat memory, where an index that is negative does not count from the end: looking for that
+    takes as long as what strided loops do with an element."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_address(context, builder, x, *args))
+
+    return x.dtype(x, types.intp), generate
+
+
+@intrinsic
+def poke(typing: Any, x: Any, index: Any, value: Any) -> Any:
+    """x[index] = value, of the dtype of x, likewise."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _address(context, builder, x, *args[:2]))
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, x.dtype), generate
+
+
+@intrinsic
 def fence(typing: Any) -> Any:
     """What was stored is in memory before whatever comes next."""
 

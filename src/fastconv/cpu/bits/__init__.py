@@ -17,8 +17,9 @@ from fastconv._specs.bits import (
     memory_of,
 )
 from fastconv.cpu.arrays import Array
-from fastconv.cpu.bits.count import plan_popcount, plan_sum
+from fastconv.cpu.bits.count import plan_sum
 from fastconv.cpu.bits.distances import plan_hamming
+from fastconv.cpu.bits.each import plan_popcount
 from fastconv.cpu.bits.nonzeros import plan_packbits, plan_unpackbits
 from fastconv.cpu.bits.signs import plan_compare, plan_signs
 

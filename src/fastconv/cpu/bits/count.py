@@ -1,4 +1,4 @@
-"""Counting bits, and the order in which a sum over any axes reads memory."""
+"""Sums of bits, and the order in which a sum over any axes reads memory."""
 
 from __future__ import annotations
 
@@ -7,62 +7,24 @@ from functools import cache, partial
 from math import prod
 from typing import Any
 
-import numba
 import numpy as np
 from numba import carray
 
 from fastconv._specs.bits import Memory, Popcount, PopcountSum, Shape
 from fastconv.cpu.arrays import Array, blocks, deliver, native, one_run, result
-from fastconv.cpu.bits.vectors import count_ones, popcount64, popcount_block
+from fastconv.cpu.bits.each import CHUNK, counted, magnitude, plan_popcount
+from fastconv.cpu.bits.lines import COPIED
+from fastconv.cpu.bits.vectors import count_ones, popcount64
 from fastconv.cpu.kernels import Job, kernel, own, record, share
-from fastconv.cpu.simd import BLOCK
 from fastconv.cpu.threads import CHUNKS_EACH, SMALL, chunks_of
-
-CHUNK = 4096
-"""Elements that are worth a chunk: long enough to hide the loop, short enough to share."""
 
 SUMS = 2048
 """Running sums of a thread: 16 KiB, which stay in L1 beside the elements that are added to them."""
-
-COPIED = 1 << 17
-"""Elements copied at a time from arrays that kernels cannot read: a block stays in L2 until counted."""
 
 PARTIAL = 1 << 20
 """Sums over some of several axes that may be kept for the last step: 8 MiB."""
 
 Sums = Callable[[Array], Array]
-
-
-def plan_popcount(spec: Popcount) -> Callable[..., Array]:
-    shape = spec.memory.shape
-    count = _counting(spec.memory)
-
-    def run(x: Array, out: Array | None = None) -> Array:
-        target = result(out, shape, np.uint8, x)
-        count(x, target)
-        return deliver(target, out)
-
-    return run
-
-
-def _counting(memory: Memory) -> Callable[[Array, Array], None]:
-    """What writes the counts of (x, counts); what kernels cannot read is copied block by block."""
-    shape, size = memory.shape, prod(memory.shape)
-    readable = one_run(memory)
-    most = size if readable else min(size, COPIED)
-    chunks = chunks_of(-(-most // CHUNK), serially=most * memory.dtype.itemsize <= SMALL)
-    job = Job(count_each, chunks, {"x": _counted(memory.dtype)})
-    if readable:
-        return lambda x, counts: job(x=x, counts=counts, size=size)
-
-    def in_blocks(x: Array, counts: Array) -> None:
-        for index in blocks(shape, COPIED):
-            block = native(np.asarray(x[index]))  # an array even of no dimensions
-            part = np.empty(block.shape, np.uint8)
-            job(x=block, counts=part, size=block.size)
-            counts[index] = part
-
-    return in_blocks
 
 
 def plan_sum(spec: PopcountSum) -> Callable[..., Array]:
@@ -148,7 +110,7 @@ def _contiguous_sums(shape: Shape, dtype: np.dtype[Any], axes: Shape) -> Sums:
     else:
         counting, scratch, tasks = count_columns, {"running": SUMS}, outer * pieces * across
         numbers["inner"] = inner
-    job = Job(counting, min(chunks, tasks), {"x": _counted(dtype)}, scratch, **numbers)
+    job = Job(counting, min(chunks, tasks), {"x": counted(dtype)}, scratch, **numbers)
     rest = tuple(a - (a >= end) * (end - begin) for a in axes if not begin <= a < end)
     kept = shape[:begin] + shape[end:]
 
@@ -160,25 +122,6 @@ def _contiguous_sums(shape: Shape, dtype: np.dtype[Any], axes: Shape) -> Sums:
         return np.asarray(sums.sum(axis=rest)) if rest else sums
 
     return run
-
-
-def _counted(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The integers as which kernels read elements of ``dtype``."""
-    return np.dtype(np.uint8) if dtype == np.bool_ else dtype.newbyteorder("=")
-
-
-@kernel(record("x counts", "size"), counts=np.uint8)
-def count_each(p, chunk, worker):
-    """counts (size,) = the ones of each of the integers x (size,)."""
-    x, counts = carray(p.x, p.size), carray(p.counts, p.size)
-    first, last = share(p, chunk, -(-p.size // BLOCK))
-    i, end = first * BLOCK, min(last * BLOCK, p.size)
-    while i + BLOCK <= end:
-        popcount_block(x, i, counts)
-        i += BLOCK
-    while i < end:
-        counts[i] = popcount64(_magnitude(x[i]))
-        i += 1
 
 
 @kernel(record("x sums", "outer length pieces"), sums=np.int64)
@@ -194,7 +137,7 @@ def count_rows(p, chunk, worker):
         vectors = (end - begin) // lanes
         total = count_ones(x, begin, vectors)
         for i in range(begin + vectors * lanes, end):
-            total += np.int64(popcount64(_magnitude(x[i])))
+            total += np.int64(popcount64(magnitude(x[i])))
         sums[task] = total
 
 
@@ -222,15 +165,9 @@ def count_columns(p, chunk, worker):
         for base in range(first, last, step):
             part = x[base : min(base + width, last)]
             for i in range(part.size):
-                sums[i] += np.int64(popcount64(_magnitude(part[i])))
+                sums[i] += np.int64(popcount64(magnitude(part[i])))
         for i in range(count):
             total = np.int64(0)
             for row in range(side_by_side):
                 total += sums[row * inner + i]
             result[rest * inner + column + i] = total
-
-
-@numba.njit(error_model="numpy")
-def _magnitude(v: Any) -> Any:
-    """abs(v) as uint64, also of the most negative integer."""
-    return np.uint64(v) if v >= 0 else np.uint64(-np.int64(v))

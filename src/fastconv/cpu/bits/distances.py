@@ -14,7 +14,8 @@ from numba import carray
 from fastconv._shared.dimensions import merged
 from fastconv._specs.bits import Hamming, Memory, Shape, memory_of
 from fastconv.cpu.arrays import Array, blocks, native
-from fastconv.cpu.bits.count import CHUNK, COPIED
+from fastconv.cpu.bits.each import CHUNK
+from fastconv.cpu.bits.lines import COPIED
 from fastconv.cpu.bits.vectors import ROWS, count_differences, count_lanes, popcount64
 from fastconv.cpu.kernels import Job, kernel, own, record, share
 from fastconv.cpu.threads import CHUNKS_EACH, SMALL, chunks_of, threads

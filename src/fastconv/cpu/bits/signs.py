@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache, partial
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -12,19 +12,25 @@ from numpy.typing import NDArray
 
 from fastconv._shared import expressions
 from fastconv._shared.thresholds import accepted_keys, infinity_key, least_keys
-from fastconv._specs.bits import Compare, PackSigns, Shape
-from fastconv.cpu.arrays import Array, key_type, native
-from fastconv.cpu.bits.pack import Bounds, each_block, key_range, packed_shape, packing, packing_run
+from fastconv._specs.bits import Compare, Memory, PackSigns, Shape
+from fastconv.cpu.arrays import Array, blocks, key_type, native
+from fastconv.cpu.bits.layouts import packed_last, packing, packing_blocks
+from fastconv.cpu.bits.lines import COPIED, Index, memory_order
+from fastconv.cpu.bits.pack import Bounds, key_range
 from fastconv.cpu.simd import BLOCK
+
+Masks = Callable[[Index], Array]
+"""Makes the mask of a block, a contiguous one, of its index."""
 
 
 def plan_signs(spec: PackSigns) -> Callable[..., Array]:
     memory, axis, strict = spec.memory, spec.axis, spec.zero == -1
-    dtype, packed = memory.dtype.newbyteorder("="), packed_shape(memory.shape, axis)
+    dtype = memory.dtype.newbyteorder("=")
+    packed, in_place, places = packed_last(memory.shape, axis)
     number = prod(spec.thresholds) == 1
     if not number and not (dtype.kind == "f" and _by_channel(spec.thresholds, memory.shape, axis)):
         return _signs_by_comparing(spec)
-    pack = packing(memory, axis, differ=not number)
+    pack = packing(memory, axis, places, differ=not number)
     bounds = _bounds_of_number if number else _bounds_of_channels
 
     def run(x: Array, threshold: Any = 0) -> Array:
@@ -33,7 +39,7 @@ def plan_signs(spec: PackSigns) -> Callable[..., Array]:
         if accepted is None:
             words.fill(0)
         else:
-            pack(x=x, low=accepted[0], span=accepted[1], words=words)
+            pack(x=x, low=accepted[0], span=accepted[1], words=in_place(words))
         return words
 
     return run
@@ -43,13 +49,14 @@ def _signs_by_comparing(spec: PackSigns) -> Callable[..., Array]:
     """With a threshold for each element, say, or with one for each channel of integers."""
     shape, is_bool = spec.memory.shape, spec.memory.dtype == np.bool_
     compare = np.greater if spec.zero == -1 else np.greater_equal
-    pack_masks = _packing_masks(shape, spec.axis)
+    order, pack_masks = _packing_masks(spec.memory, spec.axis)
 
     def run(x: Array, threshold: Any) -> Array:
-        bounds = np.broadcast_to(threshold, shape)
+        turned, bounds = x.transpose(order), np.broadcast_to(threshold, shape).transpose(order)
 
-        def mask(index: tuple[slice, ...]) -> Array:
-            values = x[index].astype(np.int8) * np.int8(2) - np.int8(1) if is_bool else x[index]
+        def mask(index: Index) -> Array:
+            part = turned[index]
+            values = part.astype(np.int8) * np.int8(2) - np.int8(1) if is_bool else part
             return np.asarray(compare(values, bounds[index], out=np.empty(values.shape, np.bool_)))
 
         return pack_masks(mask)
@@ -59,50 +66,53 @@ def _signs_by_comparing(spec: PackSigns) -> Callable[..., Array]:
 
 def plan_compare(spec: Compare) -> Callable[[Array, Array, Array], Array]:
     memory, axis = spec.memory, spec.axis
-    dtype, packed = memory.dtype.newbyteorder("="), packed_shape(memory.shape, axis)
+    dtype = memory.dtype.newbyteorder("=")
+    packed, in_place, places = packed_last(memory.shape, axis)
     if dtype.kind != "f":
         return _integers_compared(spec)
-    pack = packing(memory, axis, differ=True)
+    pack = packing(memory, axis, places, differ=True)
 
     def run(x: Array, tau: Array, flip: Array) -> Array:
         words = np.empty(packed, np.uint64)
         low, span = _compared_ranges(dtype, tau.tobytes(), tau.dtype, flip.tobytes())
-        pack(x=x, low=low, span=span, words=words)
+        pack(x=x, low=low, span=span, words=in_place(words))
         return words
 
     return run
 
 
 def _integers_compared(spec: Compare) -> Callable[[Array, Array, Array], Array]:
-    axis = spec.axis
-    pack_masks = _packing_masks(spec.memory.shape, axis)
+    order, pack_masks = _packing_masks(spec.memory, spec.axis)
+    along = order.index(spec.axis)
 
     def run(x: Array, tau: Array, flip: Array) -> Array:
-        def mask(index: tuple[slice, ...]) -> Array:
-            return native(expressions.compared(x[index], axis, tau[index[axis]], flip[index[axis]]))
+        turned = x.transpose(order)
+
+        def mask(index: Index) -> Array:
+            here = index[along]
+            return native(expressions.compared(turned[index], along, tau[here], flip[here]))
 
         return pack_masks(mask)
 
     return run
 
 
-def _packing_masks(shape: Shape, axis: int) -> Callable[[Callable[[tuple[slice, ...]], Array]], Array]:
-    """What packs the masks that a function makes, contiguous ones, of blocks of an array of ``shape``."""
-    kind, whole = np.dtype(np.bool_), packed_shape(shape, axis)
-    job_of = cache(partial(packing_run, dtype=kind, axis=axis, differ=False))
-    low, span = key_range(kind, 1, 255)
+def _packing_masks(memory: Memory, axis: int) -> tuple[list[int], Callable[[Masks], Array]]:
+    """The order of axes in which arrays with such memory are looked at, and what packs the masks of blocks of
+    them."""
+    shape, order = memory.shape, memory_order(memory)
+    whole, in_place, places = packed_last(shape, axis)
+    turned, along = tuple(shape[d] for d in order), order.index(axis)
+    pack = packing_blocks(order, axis, places, False)
+    low, span = key_range(np.dtype(np.bool_), 1, 255)
 
-    def run(mask_of: Callable[[tuple[slice, ...]], Array]) -> Array:
+    def run(mask_of: Masks) -> Array:
         words = np.empty(whole, np.uint64)
-
-        def pack(index: tuple[slice, ...], packed: Array) -> None:
-            mask = mask_of(index)
-            job_of(mask.shape)(x=mask, low=low, span=span, words=packed)
-
-        each_block(shape, axis, pack, words)
+        parts = ((index, mask_of(index)) for index in blocks(turned, COPIED, along))
+        pack(parts, low, span, in_place(words))
         return words
 
-    return run
+    return order, run
 
 
 def _by_channel(thresholds: Shape, shape: Shape, axis: int) -> bool:

@@ -59,20 +59,21 @@ def reverse64(typing: Any, x: Any) -> Any:
 
 
 @intrinsic
-def popcount_block(typing: Any, x: Any, start: Any, out: Any) -> Any:
-    """out[start + i] = popcount(abs(x[start + i])) for i < 64; out is uint8."""
+def popcount_block(typing: Any, x: Any, start: Any, out: Any, target: Any, ahead: Any) -> Any:
+    """out[target + i] = popcount(abs(x[start + i])) for i < 64; out is uint8. What is ``ahead`` elements
+    further is asked for."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, index, target = args
-        _ask_ahead(context, builder, x, source, index, BLOCK)
+        source, index, result, place, further = args
+        _ask(context, builder, x, source, builder.add(index, further), BLOCK)
         vector = _magnitude(builder, x.dtype, _load(context, builder, x, source, index, BLOCK))
         counts = _popcount(builder, vector)
         if counts.type.element != _i8:
             counts = builder.trunc(counts, ir.VectorType(_i8, BLOCK))
-        _store(context, builder, out, target, index, counts)
+        _store(context, builder, out, result, place, counts)
         return context.get_dummy_value()
 
-    return types.void(x, types.intp, out), generate
+    return types.void(x, types.intp, out, types.intp, types.intp), generate
 
 
 @intrinsic
@@ -252,11 +253,17 @@ def _vector_at(builder: Any, pointer: Any, index: Any, lanes: int) -> Any:
 
 
 def _ask_ahead(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int) -> None:
-    """Prefetch what a stream of ``lanes`` elements at a time reads soon; beyond the array it is harmless."""
+    """Prefetch what a stream of ``lanes`` elements at a time reads soon."""
+    ahead = _i64(AHEAD * 8 // array_type.dtype.bitwidth)
+    _ask(context, builder, array_type, array, builder.add(index, ahead), lanes)
+
+
+def _ask(context: Any, builder: Any, array_type: Any, array: Any, index: Any, lanes: int) -> None:
+    """Prefetch ``lanes`` elements; beyond the array it is harmless."""
     size = array_type.dtype.bitwidth // 8
     pointer = builder.bitcast(_address(context, builder, array_type, array, index), _i8.as_pointer())
     for offset in range(0, lanes * size, 64):
-        _prefetch(builder, builder.gep(pointer, [_i64(AHEAD + offset)]))
+        _prefetch(builder, builder.gep(pointer, [_i64(offset)]))
 
 
 def _within(builder: Any, dtype: Any, value: Any, low: Any, span: Any) -> Any:

@@ -80,11 +80,18 @@ class PaddedWords:
             self.low, self.span = sign_bounds(spec.dtype)
             self.job = image_job(
                 self.low.dtype, nbytes <= SMALL, differ=0, images=spec.images, groups=spec.groups,
-                channels=spec.channels, rows=h, columns=w, padded_rows=geometry.padded[0],
-                padded_columns=geometry.padded[1], above=self.top, left=self.left,
+                channels=spec.channels, rows=h, columns=w, **self._places(),
             )  # fmt: skip
             shape = spec.source.shape(spec.images, spec.groups * spec.channels, h, w)
             self.keys = Keys(shape, spec.dtype, spec.source, "pixel_step")
+
+    def _places(self) -> dict[str, int]:
+        _, groups, height, width, depth = self.shape
+        row, plane = width * depth, height * width * depth
+        return {
+            "first": self.top * row + self.left * depth, "image_place": groups * plane, "group_place": plane,
+            "row_place": row, "pixel_place": depth, "word_place": 1,
+        }  # fmt: skip
 
     def of_numbers(self, x: Array) -> Array:
         """The words of real numbers."""
