@@ -112,8 +112,10 @@ def varied(memory: Memory) -> tuple[Memory, Index] | None:
 
 
 def memory_order(memory: Memory) -> list[int]:
-    """The axes from slow to fast."""
-    return sorted(range(len(memory.shape)), key=lambda d: -abs(memory.strides[d]))
+    """The axes from slow to fast; those along which an array repeats itself stay where they are."""
+    own = [d for d, stride in enumerate(memory.strides) if stride]
+    slow_first = iter(sorted(own, key=lambda d: -abs(memory.strides[d])))
+    return [next(slow_first) if stride else d for d, stride in enumerate(memory.strides)]
 
 
 def turned_blocks(x: Array, order: list[int], axis: int | None = None) -> Iterator[tuple[Index, Array]]:

@@ -15,9 +15,13 @@ from fastconv._shared.thresholds import accepted_keys, infinity_key, least_keys
 from fastconv._specs.bits import Compare, Memory, PackSigns, Shape
 from fastconv.cpu.arrays import Array, blocks, key_type, native
 from fastconv.cpu.bits.layouts import packed_last, packing, packing_blocks
-from fastconv.cpu.bits.lines import COPIED, Index, memory_order
+from fastconv.cpu.bits.lines import Index, memory_order
 from fastconv.cpu.bits.pack import Bounds, key_range
 from fastconv.cpu.simd import BLOCK
+
+MASKED = 1 << 19
+"""Elements compared at a time: fewer of them take longer to begin than to compare, and the mask of more does
+not stay in L2 until it is packed."""
 
 Masks = Callable[[Index], Array]
 """Makes the mask of a block, a contiguous one, of its index."""
@@ -108,7 +112,7 @@ def _packing_masks(memory: Memory, axis: int) -> tuple[list[int], Callable[[Mask
 
     def run(mask_of: Masks) -> Array:
         words = np.empty(whole, np.uint64)
-        parts = ((index, mask_of(index)) for index in blocks(turned, COPIED, along))
+        parts = ((index, mask_of(index)) for index in blocks(turned, MASKED, along))
         pack(parts, low, span, in_place(words))
         return words
 
