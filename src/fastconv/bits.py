@@ -9,6 +9,7 @@ import numpy as np
 from fastconv._backends import Array, adapted, backend_of
 from fastconv._checks import (
     as_array,
+    as_dtype,
     broadcast_shapes,
     check_out,
     choice,
@@ -278,30 +279,37 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
 
 
 @adapted
-def hamming_distance(a: Any, b: Any, /) -> Array:
+def hamming_distance(a: Any, b: Any, /, *, dtype: Any = np.int64, out: Array | None = None) -> Array:
     """Number of bits that differ between rows of words.
 
     Parameters
     ----------
     a, b : arrays of uint64, shape (..., w), or two :class:`PackedSigns` of equal length
         The leading dimensions broadcast.
+    dtype : integer dtype, default int64
+        That of the result. It has to hold 64 * w, the largest distance there can be: uint8 does up to 3
+        words, uint16 up to 1023.
+    out : array of ``dtype``, shape (...), optional
 
     Returns
     -------
-    array of int64, shape (...)
+    array of ``dtype``, shape (...)
 
     Raises
     ------
     TypeError
-        If one is a :class:`PackedSigns` and the other is not, or an array is not uint64.
+        If one is a :class:`PackedSigns` and the other is not, an array is not uint64, or ``dtype`` is not
+        one of integers.
     ValueError
-        If the lengths differ or the leading dimensions do not broadcast.
+        If the lengths differ, the leading dimensions do not broadcast, or ``dtype`` does not hold 64 * w.
 
     Examples
     --------
     >>> import numpy as np
     >>> hamming_distance(np.array([[1, 2], [3, 4]], np.uint64), np.array([1, 2], np.uint64))
     array([0, 3])
+    >>> hamming_distance(np.array([1, 2], np.uint64), np.array([3, 2], np.uint64), dtype=np.uint8)
+    array(1, dtype=uint8)
     """
     if isinstance(a, PackedSigns) != isinstance(b, PackedSigns):
         raise TypeError(
@@ -312,7 +320,7 @@ def hamming_distance(a: Any, b: Any, /) -> Array:
         if a.length != b.length:
             raise ValueError(f"hamming_distance: lengths {a.length} and {b.length} differ")
         a, b = a.words, b.words
-    backend = backend_of("hamming_distance", a, b)
+    backend = backend_of("hamming_distance", a, b, out)
     a, b = _words("hamming_distance", "a", a), _words("hamming_distance", "b", b)
     for name, words in (("a", a), ("b", b)):
         if words.ndim == 0:
@@ -322,8 +330,23 @@ def hamming_distance(a: Any, b: Any, /) -> Array:
             f"hamming_distance: rows of {a.shape[-1]} and {b.shape[-1]} words cannot be compared"
         )
     batch = broadcast_shapes("hamming_distance", a.shape[:-1], b.shape[:-1])
-    check_out("hamming_distance", None, batch, np.int64)
-    return backend.plan(Hamming(memory_of(a), memory_of(b), batch))(a, b)
+    kind = _holding("hamming_distance", dtype, a.shape[-1])
+    check_out("hamming_distance", out, batch, kind)
+    return backend.plan(Hamming(memory_of(a), memory_of(b), batch, kind))(a, b, out)
+
+
+def _holding(operation: str, dtype: Any, width: int) -> np.dtype[Any]:
+    """``dtype`` as one of integers that can be 64 * ``width``."""
+    kind, most = as_dtype(operation, dtype), 64 * width
+    if kind.kind not in "iu":
+        raise TypeError(f"{operation}: dtype must be one of integers, got {kind}")
+    if most > np.iinfo(kind).max:
+        needed = next(name for size in (2, 4, 8) if most <= np.iinfo(name := f"{kind.kind}{size}").max)
+        raise ValueError(
+            f"{operation}: rows of {width} words can be {most} bits apart, and {kind} holds up to "
+            f"{np.iinfo(kind).max}; dtype must be at least {np.dtype(needed)}"
+        )
+    return kind
 
 
 def _integers(operation: str, name: str, value: Any) -> Array:

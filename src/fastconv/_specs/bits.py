@@ -80,9 +80,10 @@ class Compare(NamedTuple):
 
 
 class Hamming(NamedTuple):
-    """Bits in which rows of words differ, the rows ``batch``: plan(a, b)."""
+    """Bits in which rows of words differ, the rows ``batch``, as integers of ``dtype``: plan(a, b, out)."""
 
     a: Memory
     b: Memory
     batch: Shape
+    dtype: np.dtype[Any]
     noun: str = "bits"

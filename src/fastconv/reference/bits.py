@@ -59,8 +59,8 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     return PackedSigns(packbits64(np.moveaxis(positive, axis, -1)), x.shape[axis])
 
 
-def hamming_distance(a: Any, b: Any, /) -> Any:
+def hamming_distance(a: Any, b: Any, /, *, dtype: Any = np.int64, out: Any = None) -> Any:
     """As :func:`fastconv.hamming_distance`."""
     if isinstance(a, PackedSigns):
         a, b = a.words, b.words
-    return write(np.bitwise_count(np.bitwise_xor(a, b)).sum(axis=-1, dtype=np.int64), None)
+    return write(np.bitwise_count(np.bitwise_xor(a, b)).sum(axis=-1, dtype=dtype), out)

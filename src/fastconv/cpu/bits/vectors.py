@@ -59,6 +59,29 @@ def reverse64(typing: Any, x: Any) -> Any:
 
 
 @intrinsic
+def word_at(typing: Any, words: Any, byte: Any) -> Any:
+    """The uint64 that begins so many bytes behind the pointer ``words``, wherever that is."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = builder.gep(builder.bitcast(args[0], _i8.as_pointer()), [args[1]])
+        word = builder.load(builder.bitcast(start, _i64.as_pointer()), typ=_i64)
+        word.align = 1
+        return word
+
+    return types.uint64(words, types.intp), generate
+
+
+@intrinsic
+def swap_bytes(typing: Any, x: Any) -> Any:
+    """The bytes of a uint64 in reverse order."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bswap(args[0])
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
 def popcount_block(typing: Any, x: Any, start: Any, out: Any, target: Any, ahead: Any) -> Any:
     """out[target + i] = popcount(abs(x[start + i])) for i < 64; out is uint8. What is ``ahead`` elements
     further is asked for."""
@@ -115,33 +138,63 @@ def count_differences(typing: Any, a: Any, i: Any, b: Any, j: Any, vectors: Any)
 
 
 @intrinsic
-def count_lanes(typing: Any, p: Any, i: Any, tile: Any, start: Any, width: Any, out: Any, target: Any) -> Any:
-    """out[target + r] = the bits in which the words p.a[i + k] differ from tile[start + k * p.span + r],
-    k < ``width``, for r < ROWS; out is int64."""
+def lanes_of_row(typing: Any, p: Any, a: Any, i: Any, b: Any, j: Any, width: Any, out: Any, at: Any) -> Any:
+    """out[at + r] = the bits in which the words a[i + k] differ from b[j + k * p.span + r], k < ``width``,
+    for r < ROWS; out is of any integers."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        record, origin, others, begin, number, result, destination = args
-        words, step = (load_field(context, builder, p, record, name) for name in ("a", "span"))
-        kind = ir.VectorType(_i64, LANES)
-        zero = ir.Constant(kind, None)
-        counters = [cgutils.alloca_once_value(builder, zero) for _ in range(ROWS // LANES)]
-        for counter in counters:
-            builder.store(zero, counter)
-        with cgutils.for_range(builder, number, intp=_i64) as loop:
-            word = builder.load(builder.gep(words, [builder.add(origin, loop.index)]))
-            same = _splat(builder, word, LANES)
-            line = builder.add(begin, builder.mul(loop.index, step))
-            for q, counter in enumerate(counters):
-                lanes = _load(context, builder, tile, others, builder.add(line, _i64(q * LANES)), LANES)
-                different = _popcount(builder, builder.xor(same, lanes))
-                builder.store(builder.add(builder.load(counter), different), counter)
-        for q, counter in enumerate(counters):
-            at = builder.add(destination, _i64(q * LANES))
-            _store(context, builder, out, result, at, builder.load(counter))
-        return context.get_dummy_value()
+        words, origin = args[1:3]
+
+        def row(k: Any, q: int) -> Any:
+            word = builder.load(_address(context, builder, a, words, builder.add(origin, k)))
+            return _splat(builder, word, LANES)
+
+        return _count_lanes(context, builder, signature.args, args, row)
 
     index = types.intp
-    return types.void(p, index, tile, index, index, out, index), generate
+    return types.void(p, a, index, b, index, index, out, index), generate
+
+
+@intrinsic
+def lanes_of_rows(typing: Any, p: Any, a: Any, i: Any, b: Any, j: Any, width: Any, out: Any, at: Any) -> Any:
+    """The same with the words a[i + k * p.span + r], those of another row for each r."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        words, origin = args[1:3]
+        span = load_field(context, builder, p, args[0], "span")
+
+        def rows(k: Any, q: int) -> Any:
+            place = builder.add(builder.add(origin, builder.mul(k, span)), _i64(q * LANES))
+            return _load(context, builder, a, words, place, LANES)
+
+        return _count_lanes(context, builder, signature.args, args, rows)
+
+    index = types.intp
+    return types.void(p, a, index, b, index, index, out, index), generate
+
+
+def _count_lanes(
+    context: Any, builder: Any, kinds: Any, args: Any, words_of_a: Callable[[Any, int], Any]
+) -> Any:
+    record, _, _, others, begin, number, result, destination = args
+    span = load_field(context, builder, kinds[0], record, "span")
+    zero = ir.Constant(ir.VectorType(_i64, LANES), None)
+    counters = [cgutils.alloca_once_value(builder, zero) for _ in range(ROWS // LANES)]
+    for counter in counters:
+        builder.store(zero, counter)
+    with cgutils.for_range(builder, number, intp=_i64) as loop:
+        line = builder.add(begin, builder.mul(loop.index, span))
+        for q, counter in enumerate(counters):
+            lanes = _load(context, builder, kinds[3], others, builder.add(line, _i64(q * LANES)), LANES)
+            different = _popcount(builder, builder.xor(words_of_a(loop.index, q), lanes))
+            builder.store(builder.add(builder.load(counter), different), counter)
+    for q, counter in enumerate(counters):
+        sums = builder.load(counter)
+        if kinds[6].dtype.bitwidth < 64:
+            element = context.get_value_type(kinds[6].dtype)
+            sums = builder.trunc(sums, ir.VectorType(element, LANES))
+        _store(context, builder, kinds[6], result, builder.add(destination, _i64(q * LANES)), sums)
+    return context.get_dummy_value()
 
 
 @intrinsic
