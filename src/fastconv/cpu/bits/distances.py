@@ -11,7 +11,7 @@ import numpy as np
 from fastconv._specs.bits import Hamming, Memory, Shape
 from fastconv.cpu.arrays import Array, contiguous_steps, deliver, result
 from fastconv.cpu.bits.each import CHUNK
-from fastconv.cpu.bits.pairs import BARE, LANES, ROWWISE, count_pairs
+from fastconv.cpu.bits.pairs import BARE, ROWWISE, TURNED, count_pairs
 from fastconv.cpu.bits.vectors import ROWS
 from fastconv.cpu.kernels import Job
 from fastconv.cpu.threads import CHUNKS_EACH, SMALL, chunks_of, threads
@@ -22,10 +22,10 @@ SPAN = 8192
 PASSING = 2048
 """The same of words that are compared once: 16 KiB, which are still in L1 when they are."""
 
-DEPTH = 256
-"""Words of a row that are copied at a time."""
+COPIED = 32768
+"""The same of long rows that are copied to be compared: 256 KiB, so that each copy serves many times."""
 
-NARROW = 16
+NARROW = 8
 """Words of a row from which on it fills vectors by itself."""
 
 REUSE = 4
@@ -36,12 +36,12 @@ Distances = Callable[[Array, Array, Array], None]
 
 
 def plan_hamming(spec: Hamming) -> Callable[..., Array]:
-    batch, dtype, fill = spec.batch, np.dtype(spec.dtype), None
+    batch, fill = spec.batch, None
     if spec.a.shape[-1] and prod(batch):
-        fill = _distances(spec.a, spec.b, batch, dtype)
+        fill = _distances_once(spec)
 
     def run(a: Array, b: Array, out: Array | None = None) -> Array:
-        distances = result(out, batch, dtype, a, b)
+        distances = result(out, batch, spec.dtype, a, b)
         if fill is None:
             distances[...] = 0
         else:
@@ -117,6 +117,30 @@ def _faster(one: _Axis, other: _Axis) -> bool:
     return bool(moved) and all(i < j for i, j in moved)
 
 
+def _distances_once(spec: Hamming) -> Distances:
+    """Where neither a nor b changes along a dimension, distances are found once and repeated."""
+    batch, dtype = spec.batch, spec.dtype
+    steps = [_side(memory, len(batch)).steps for memory in (spec.a, spec.b)]
+    once = tuple(n if any(pair) else 1 for n, *pair in zip(batch, *steps, strict=True))
+    if once == batch:
+        return _distances(spec.a, spec.b, batch, dtype)
+    a, b = (
+        memory._replace(
+            shape=(*map(min, memory.shape[:-1], once[len(once) + 1 - len(memory.shape) :]), width)
+        )
+        for memory in (spec.a, spec.b)
+        for width in memory.shape[-1:]
+    )
+    fill = _distances(a, b, once, dtype)
+
+    def run(a: Array, b: Array, distances: Array) -> None:
+        found = np.empty(once, dtype)
+        fill(a, b, found)
+        distances[...] = found
+
+    return run
+
+
 def _distances(a: Memory, b: Memory, batch: Shape, dtype: np.dtype[np.integer]) -> Distances:
     width, pairs = a.shape[-1], prod(batch)
     one, other = _side(a, len(batch)), _side(b, len(batch))
@@ -126,28 +150,28 @@ def _distances(a: Memory, b: Memory, batch: Shape, dtype: np.dtype[np.integer]) 
         one, other, line, outer = other, one, line.swapped(), [axis.swapped() for axis in outer]
     m, lines, kept = line.length, pairs // line.length, line.step_a == 0
     reused = kept and bool(outer) and outer[-1].step_b == 0 and outer[-1].length >= REUSE
-    loadable = one.loadable and other.loadable
-    bare = width == 1 and loadable and line.step_b == 8 and line.step_a in (0, 8) and line.place == 1
-    rowwise = loadable and ((width >= NARROW and not reused) or 2 * ROWS * width > SPAN)
-    depth = min(width, DEPTH)
-    span = max(ROWS, (SPAN if bare or rowwise or reused else PASSING) // depth)
-    if rowwise:
-        span = max(1, SPAN // width)
+    in_place = one.loadable and other.loadable
+    bare = width == 1 and in_place and line.step_b == 8 and line.step_a in (0, 8) and line.place == 1
+    rowwise = 2 * ROWS * width > SPAN if reused else width >= NARROW
+    copied = not (bare or (rowwise and in_place))
+    near = COPIED if rowwise and reused else SPAN if reused else PASSING
+    span = max(1 if rowwise else ROWS, (near if copied else SPAN) // width)
     spans = -(-m // span)
     chunks = chunks_of(-(-pairs * width // CHUNK), serially=8 * pairs * width <= SMALL)
     wanted = min(chunks, threads()) if reused else chunks  # each group turns its rows anew
     groups = 1 if spans >= wanted else min(lines, wanted)
     pieces = 1 if pairs * CHUNKS_EACH >= chunks else max(1, min(chunks, width // CHUNK))
     kind = np.dtype(np.int64) if pieces > 1 else dtype
-    room = 0 if bare or rowwise else depth * span + 2 * ROWS
+    room = width * span + 2 * ROWS if copied else 0
     job = Job(
         count_pairs, min(chunks, pieces * spans * groups), {"found": f"u{kind.itemsize}"},
         {"tile_a": room, "tile_b": room},
-        way=BARE if bare else ROWWISE if rowwise else LANES,
+        way=BARE if bare else ROWWISE if rowwise else TURNED,
         outer=np.array(outer, np.int64).reshape(-1, 4), dimensions=len(outer), lines=lines, m=m,
         step_a=line.step_a, step_b=line.step_b, place=line.place, word_a=one.word, word_b=other.word,
-        swapped_a=one.swapped, swapped_b=other.swapped, origin_a=one.origin, origin_b=other.origin,
-        width=width, depth=depth, span=span, groups=groups, pieces=pieces,
+        swapped_a=one.swapped, swapped_b=other.swapped, copied_a=not one.loadable,
+        copied_b=not other.loadable, origin_a=one.origin, origin_b=other.origin,
+        width=width, span=span, groups=groups, pieces=pieces,
     )  # fmt: skip
 
     def run(a: Array, b: Array, distances: Array) -> None:

@@ -59,26 +59,37 @@ def reverse64(typing: Any, x: Any) -> Any:
 
 
 @intrinsic
-def word_at(typing: Any, words: Any, byte: Any) -> Any:
-    """The uint64 that begins so many bytes behind the pointer ``words``, wherever that is."""
+def word_at(typing: Any, words: Any, byte: Any, swapped: Any) -> Any:
+    """The uint64 that begins so many bytes behind the pointer ``words``, its bytes ``swapped`` or not."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = builder.gep(builder.bitcast(args[0], _i8.as_pointer()), [args[1]])
-        word = builder.load(builder.bitcast(start, _i64.as_pointer()), typ=_i64)
-        word.align = 1
-        return word
+        return _unaligned(builder, _i64, *args)
 
-    return types.uint64(words, types.intp), generate
+    return types.uint64(words, types.intp, types.intp), generate
 
 
 @intrinsic
-def swap_bytes(typing: Any, x: Any) -> Any:
-    """The bytes of a uint64 in reverse order."""
+def copy_words(typing: Any, words: Any, byte: Any, swapped: Any, tile: Any, at: Any) -> Any:
+    """tile[at + k] = the word at byte + 8 k, likewise, for k < LANES."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bswap(args[0])
+        found = _unaligned(builder, ir.VectorType(_i64, LANES), *args[:3])
+        _store(context, builder, tile, args[3], args[4], found)
+        return context.get_dummy_value()
 
-    return types.uint64(types.uint64), generate
+    return types.void(words, types.intp, types.intp, tile, types.intp), generate
+
+
+def _unaligned(builder: Any, kind: Any, words: Any, byte: Any, swapped: Any) -> Any:
+    """A word, or a vector of words, wherever it begins."""
+    start = builder.gep(builder.bitcast(words, _i8.as_pointer()), [byte])
+    found = builder.load(builder.bitcast(start, kind.as_pointer()), typ=kind)
+    found.align = 1
+    lanes = "" if kind is _i64 else f"v{LANES}"
+    swap = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, [kind]), f"llvm.bswap.{lanes}i64"
+    )
+    return builder.select(builder.icmp_signed("!=", swapped, _i64(0)), builder.call(swap, [found]), found)
 
 
 @intrinsic
@@ -139,15 +150,16 @@ def count_differences(typing: Any, a: Any, i: Any, b: Any, j: Any, vectors: Any)
 
 @intrinsic
 def lanes_of_row(typing: Any, p: Any, a: Any, i: Any, b: Any, j: Any, width: Any, out: Any, at: Any) -> Any:
-    """out[at + r] = the bits in which the words a[i + k] differ from b[j + k * p.span + r], k < ``width``,
-    for r < ROWS; out is of any integers."""
+    """out[at + r] = the bits in which the words a[i + k * p.span] differ from b[j + k * p.span + r],
+    k < ``width``, for r < ROWS; out is of any integers."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         words, origin = args[1:3]
+        span = load_field(context, builder, p, args[0], "span")
 
         def row(k: Any, q: int) -> Any:
-            word = builder.load(_address(context, builder, a, words, builder.add(origin, k)))
-            return _splat(builder, word, LANES)
+            place = builder.add(origin, builder.mul(k, span))
+            return _splat(builder, builder.load(_address(context, builder, a, words, place)), LANES)
 
         return _count_lanes(context, builder, signature.args, args, row)
 
