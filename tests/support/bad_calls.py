@@ -106,6 +106,23 @@ WRONG = {
         (ValueError, "2 and 3 words", {"b": words(3)}),
         (ValueError, "(3,) and (4,); broadcast", {"b": words(4, 2)}),
         (ValueError, "b must have at least 1 dimension; scalar", {"b": np.uint64(3)}),
+        (TypeError, "dtype must be one of integers; float32", {"dtype": "f4"}),
+        (TypeError, "dtype must be one of integers; bool", {"dtype": bool}),
+        (TypeError, "dtype must be a NumPy dtype; 'small'", {"dtype": "small"}),
+        (ValueError, "2 words can be 128 bits apart; int8; 127; at least int16", {"dtype": "i1"}),
+        (
+            ValueError,
+            "4 words can be 256 bits apart; uint8; 255; at least uint16",
+            {"a": words(3, 4), "b": words(4), "dtype": "u1"},
+        ),
+        (
+            ValueError,
+            "1024 words can be 65536 bits apart; uint16; 65535; at least uint32",
+            {"a": words(3, 1024), "b": words(1024), "dtype": "u2"},
+        ),
+        (TypeError, "out must have dtype int32; int64", {"out": np.zeros(3, "i8")}),
+        (ValueError, "out must have shape (3,); (2,)", {"out": np.zeros(2, "i4")}),
+        (ValueError, "out must be writable", {"out": array(3, dtype="i4")}),
     ],
     "correlate2d": [
         (ValueError, "in1 and in2; (..., H, W); (7,)", {"in1": array(7, dtype="i2")}),

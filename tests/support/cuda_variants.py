@@ -50,7 +50,7 @@ VARIANTS: dict[str, list[Defines]] = {
         _correlate("u64", "u64", "u64", rows=8),
     ],
     "fold.cu": [()],
-    "hamming.cu": [()],
+    "hamming.cu": [(f"DISTANCE={kind}",) for kind in ("u8", "u16", "u32", "u64")],
     "im2col.cu": [
         (*element, f"INDEX={index}", "WINDOWS=4")
         for index in ("int", "i64")

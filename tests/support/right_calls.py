@@ -40,6 +40,8 @@ class Operand:
                 return [np.abs(x)]
             case "whole":
                 return [np.clip(np.rint(x), -9, 9)]
+            case "turned":
+                return [np.asfortranarray(x)]
         return [x]
 
     def whole(self, parts: Iterator[Any]) -> Any:
@@ -101,6 +103,10 @@ def whole(*shape: int) -> Operand:
     return Operand(shape, "f4", "whole")
 
 
+def turned(*shape: int) -> Operand:
+    return Operand(shape, "u1", "turned")
+
+
 def filters(*shape: int) -> Operand:
     return Operand(shape, "f4", "filters")
 
@@ -143,8 +149,9 @@ CALLS = dict(
         _called("unpackbits64, down", {"words": words(3, 7)}, axis=0, count=130),
         _called("pack_signs", {"x": array(3, 70), "threshold": array(3, 1)}, axis=1, zero=1),
         _called("pack_signs, images", {"x": DEEP}, axis=1),
-        _called("hamming_distance", {"a": words(3, 2), "b": words(2)}),
+        _called("hamming_distance", {"a": words(3, 2), "b": words(2)}, dtype="i4"),
         _called("hamming_distance, rows", {"a": words(7, 1, 9), "b": words(40, 9)}),
+        _called("hamming_distance, pairs", {"a": words(40, 3), "b": words(40, 3)}, dtype="u1"),
         _called("correlate2d", {"in1": array(2, 6, 7, dtype="i2"), "in2": array(3, 3, dtype="i2")}, **NAMES),
         _called(
             "correlate2d, direct",
@@ -217,12 +224,15 @@ CALLS = dict(
 LARGE = dict(
     [
         _called("popcount", {"x": words(700, 1000)}),
+        _called("popcount, turned", {"x": turned(700, 1000)}),
         _called("popcount_sum", {"x": words(32, 128, 128)}, axis=2),
         _called("popcount_sum, down", {"x": words(2, 3000, 120)}, axis=1),
         _called("packbits64", {"x": array(2, 16, 128, 128, dtype="?")}, axis=1),
         _called("unpackbits64", {"words": words(500, 130)}),
+        _called("unpackbits64, down", {"words": words(5, 3000)}, axis=0),
         _called("pack_signs", {"x": array(2, 70, 128, 128)}, axis=1),
         _called("hamming_distance", {"a": words(200, 1, 40), "b": words(2000, 40)}),
+        _called("hamming_distance, pairs", {"a": words(9000, 3), "b": words(9000, 3)}),
         _called(
             "correlate2d",
             {"in1": whole(4, 128, 640), "in2": whole(3, 3)},

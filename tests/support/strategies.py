@@ -89,6 +89,27 @@ def arrays(
     return laid_out(x, draw(st.sampled_from(LAYOUTS)))
 
 
+@st.composite
+def in_any_memory(draw: st.DrawFn, shape: tuple[int, ...], dtypes: tuple[str, ...]) -> np.ndarray:
+    """An array of ``shape`` whose axes lie in memory in any order, each whole, reversed, with gaps of two
+    kinds, or repeating one element."""
+    order = draw(st.permutations(range(len(shape))))
+    ways = [draw(st.sampled_from(["whole", "whole", "reversed", "gaps", "end", "repeats"])) for _ in shape]
+    stored = {"gaps": lambda n: 2 * n, "end": lambda n: n + 3, "repeats": lambda n: 1}
+    lengths = [stored.get(ways[d], lambda n: n)(shape[d]) for d in order]
+    x = values(draw(seeds), tuple(lengths), draw(st.sampled_from(dtypes)))
+    taken = {"reversed": slice(None, None, -1), "gaps": slice(None, None, 2), "end": slice(0, -3)}
+    x = x[tuple(taken.get(ways[d], slice(None)) for d in order)]
+    return np.broadcast_to(x.transpose(np.argsort(order)) if shape else x, shape)
+
+
+def unaligned(x: np.ndarray) -> np.ndarray:
+    """The same array as a field of records, in memory that is a byte off."""
+    records = np.zeros(x.shape, [("before", "u1"), ("x", x.dtype)])
+    records["x"] = x
+    return records["x"]
+
+
 def shapes(
     min_rank: int = 1, max_rank: int = 3, lengths: tuple[int, ...] = LENGTHS
 ) -> st.SearchStrategy[tuple[int, ...]]:

@@ -19,6 +19,7 @@ from fastconv.cpu.arrays import (
     computable,
     deliver,
     flat_memory,
+    native,
     readable,
     result,
     stacked,
@@ -28,6 +29,10 @@ from fastconv.cpu.threads import SMALL, chunks_of
 
 COPIED = 1 << 20
 """Elements of columns converted at a time where kernels cannot read them: 16 MiB at most."""
+
+COPIED_PIXELS = 1 << 17
+"""Pixels, or one plane of them, copied at a time where they do not follow one another: they stay in L2 until
+they are gathered."""
 
 WINDOW = (
     "height width kernel_rows kernel_columns stride_rows stride_columns dilation_rows dilation_columns "
@@ -70,24 +75,17 @@ class Gathering:
         target = result(out, self.spec.shape, self.dtype, x)
         if not target.size:
             return deliver(target, out)
-        pixels, columns = x.view(self.bits), target.view(self.bits).reshape(self.columns)
-        for image in _stacks(x):
-            self.gather(stacked(pixels[image], 2), 0, columns[image].reshape(-1, self.columns[-1]))
-        if not x.dtype.isnative:
-            target.byteswap(inplace=True)
+        columns = target.view(self.bits).reshape(self.columns)
+        if readable(x):
+            self._gather(x, columns)
+            return deliver(target, out)
+        # Each tap reads the image anew: in another order, or with gaps, that takes longer than one copy.
+        for index in blocks(x.shape[:-2], COPIED_PIXELS // max(prod(x.shape[-2:]), 1)):
+            self._gather(native(np.asarray(x[index])), columns[index])
         return deliver(target, out)
 
-
-def _stacks(x: Array) -> list[tuple[int, ...]]:
-    """Indices of the parts of ``x`` (..., H, W) whose leading axes are one run of equal steps: usually
-    () alone, else the images of a batch."""
-    if x.flags.c_contiguous:
-        return [()]
-    try:
-        x.reshape(-1, *x.shape[-2:], copy=False)
-    except ValueError:
-        return list(np.ndindex(x.shape[:-3]))
-    return [()]
+    def _gather(self, x: Array, columns: Array) -> None:
+        self.gather(stacked(x.view(self.bits), 2), 0, columns.reshape(-1, self.columns[-1]))
 
 
 class Gather:

@@ -48,10 +48,11 @@ DIMENSIONS = 4
 
 
 def popcount(spec: Popcount, x: Array, out: Array | None = None) -> Array:
-    x = contiguous(x)
-    target = result(out, x.shape, np.uint8, x)
+    x, order = by_memory(x)
+    axes = sorted(order)
+    target = result(out if order == axes else None, x.shape, np.uint8, x)
     launch_over(x.size, "popcount.cu", "popcount", _integer_type(x), (x, target, x.size))
-    return deliver(target, out)
+    return deliver(reordered(target, order, axes), out)
 
 
 def popcount_sum(spec: PopcountSum, x: Array, out: Array | None = None) -> Array:
@@ -100,23 +101,34 @@ def compare(spec: Compare, x: Array, tau: Array, flip: Array) -> Array:
     return pack_signs(expressions.compared(x, spec.axis, tau, flip), spec.axis)
 
 
-def hamming_distance(spec: Hamming, a: Array, b: Array) -> Array:
+def hamming_distance(spec: Hamming, a: Array, b: Array, out: Array | None = None) -> Array:
     batch, width = spec.batch, a.shape[-1]
-    total = prod(batch)
-    if not (total and width):
-        return cupy.zeros(batch, np.int64)
-    (a, steps_a), (b, steps_b) = (_rows(x, len(batch)) for x in (a, b))
-    pairs = merged(batch, steps_a, steps_b)
+    distances = result(out, batch, spec.dtype, a, b)
+    if prod(batch) and width:
+        a, b = (cupy.broadcast_to(_rows_together(x), (*batch, width)) for x in (a, b))
+        _fill_distances(a, b, distances)
+    else:
+        distances.fill(0)
+    return deliver(distances, out)
+
+
+def _fill_distances(a: Array, b: Array, distances: Array) -> None:
+    """``distances`` of the rows of ``a`` and of ``b``, views in which rows may repeat."""
+    batch, width, total = distances.shape, a.shape[-1], distances.size
+    pairs = merged(batch, _row_steps(a), _row_steps(b))
     if len(pairs) > DIMENSIONS:
-        a, b = (contiguous(cupy.broadcast_to(x, (*batch, width))) for x in (a, b))
-        pairs = [(total, width, width)]
+        for part in zip(a, b, distances, strict=True):
+            _fill_distances(*part)
+        return
     sizes, left, right = zip(*[(1, 0, 0)] * (DIMENSIONS - len(pairs)), *pairs, strict=True)
     shift = min((width // 4).bit_length(), 5)  # a lane has two words or more
     pieces = _pieces(-(-total << shift) // 32, width)
-    distances = cupy.empty(batch, np.int64) if pieces == 1 else cupy.zeros(batch, np.int64)
-    arguments = (a, b, distances, total, width, pieces, shift, *sizes[1:], *left, *right)
-    launch_over(total * pieces << shift, "hamming.cu", "hamming", (), arguments)
-    return distances
+    found = distances if pieces == 1 else cupy.zeros(batch, np.uint64)
+    arguments = (a, b, found, total, width, pieces, shift, *sizes[1:], *left, *right)
+    kind = (f"DISTANCE={c_type(np.dtype(f'u{found.itemsize}'))}",)
+    launch_over(total * pieces << shift, "hamming.cu", "hamming", kind, arguments)
+    if found is not distances:
+        distances[...] = found
 
 
 def _integer_type(x: Array) -> tuple[str, ...]:
@@ -230,13 +242,16 @@ def _unpack(threads: int, kernel: str, *arguments: Any) -> None:
     launch_over(threads, "unpack.cu", kernel, (), arguments)
 
 
-def _rows(x: Array, dimensions: int) -> tuple[Array, tuple[int, ...]]:
-    """``x`` with the words of a row side by side, and the step of each dimension that leads to the next row,
-    0 where the rows are the same."""
-    if x.shape[-1] > 1 and x.strides[-1] != x.itemsize:
-        x = contiguous(x)
-    own = [0 if n == 1 else step // x.itemsize for n, step in zip(x.shape[:-1], x.strides, strict=False)]
-    return x, (*(0,) * (dimensions - len(own)), *own)
+def _rows_together(x: Array) -> Array:
+    """``x`` with the words of a row side by side."""
+    return x if x.shape[-1] == 1 or x.strides[-1] == x.itemsize else contiguous(x)
+
+
+def _row_steps(x: Array) -> tuple[int, ...]:
+    """The step of each dimension that leads to the next row, 0 where the rows are the same."""
+    return tuple(
+        0 if n == 1 else step // x.itemsize for n, step in zip(x.shape[:-1], x.strides, strict=False)
+    )
 
 
 PLANNERS: dict[type, Callable[..., Array]] = {

@@ -12,7 +12,7 @@ from fastconv._specs.bits import Hamming, Memory, Shape
 from fastconv.cpu.arrays import Array, contiguous_steps, deliver, result
 from fastconv.cpu.bits.each import CHUNK
 from fastconv.cpu.bits.pairs import BARE, ROWWISE, TURNED, count_pairs
-from fastconv.cpu.bits.vectors import ROWS
+from fastconv.cpu.bits.row_vectors import ROWS
 from fastconv.cpu.kernels import Job
 from fastconv.cpu.threads import CHUNKS_EACH, SMALL, chunks_of, threads
 

@@ -6,15 +6,15 @@ import numba
 import numpy as np
 from numba import carray
 
-from fastconv.cpu.bits.vectors import (
+from fastconv.cpu.bits.row_vectors import (
     ROWS,
     copy_words,
     count_differences,
     lanes_of_row,
     lanes_of_rows,
-    popcount64,
     word_at,
 )
+from fastconv.cpu.bits.vectors import popcount64
 from fastconv.cpu.kernels import kernel, own, record, share
 from fastconv.cpu.simd import LANES, peek, poke
 

@@ -2,9 +2,10 @@
 #include "division.cuh"
 
 // distances (total,): the bits in which row r of a, read through sizes and strides, differs from that of b.
-// 2^shift lanes count for a row, or with several pieces for one of them, and add it to what is 0 at first.
+// 2^shift lanes count for a row, or with several pieces for one of them, and add it to what is 0 at first, which then
+// has to be u64. DISTANCE: an unsigned integer of the size of the result's.
 extern "C" __global__ void __launch_bounds__(256) hamming(
-    const u64* __restrict__ a, const u64* __restrict__ b, u64* __restrict__ distances, i64 total, i64 width,
+    const u64* __restrict__ a, const u64* __restrict__ b, DISTANCE* __restrict__ distances, i64 total, i64 width,
     i64 pieces, i64 shift, i64 n1, i64 n2, i64 n3, i64 a0, i64 a1, i64 a2, i64 a3, i64 b0, i64 b1, i64 b2, i64 b3) {
   const int lanes = 1 << shift, lane = threadIdx.x & (lanes - 1);
   const i64 tasks = total * pieces;
@@ -23,8 +24,8 @@ extern "C" __global__ void __launch_bounds__(256) hamming(
     }
     for (int distance = lanes / 2; distance; distance /= 2) count += __shfl_xor_sync(~0u, count, distance);
     if (lane == 0 && task < tasks) {
-      if (pieces == 1) distances[part.quotient] = count;
-      else atomicAdd(distances + part.quotient, count);
+      if (pieces == 1) distances[part.quotient] = DISTANCE(count);
+      else atomicAdd(reinterpret_cast<u64*>(distances) + part.quotient, count);
     }
   }
 }
