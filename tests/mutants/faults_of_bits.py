@@ -13,6 +13,7 @@ OF_HALVES = "test_bits_signs.py::test_signs_of_every_float16"
 OF_INTEGERS = "test_bits_signs.py::test_signs_of_integers_at_thresholds_of_every_kind"
 COMPARISONS = "test_bits_signs.py::test_comparisons_with_a_number_for_each_channel"
 DISTANCES = "test_bits_distances.py"
+MEMORY_OF_COUNTS = "test_bits_memory.py::test_counts_in_any_memory_equal_reference[numpy]"
 
 FAULTS: list[Fault] = [
     *of(
@@ -21,12 +22,6 @@ FAULTS: list[Fault] = [
             "big bit order is forgotten",
             'if spec.bitorder == "big" else',
             'if spec.bitorder == "" else',
-            PACKBITS,
-        ),
-        (
-            "rows are not moved back",
-            "moved = np.moveaxis(rows, -1, axis)",
-            "moved = np.moveaxis(rows, -1, 0)",
             PACKBITS,
         ),
         compiled=False,
@@ -38,6 +33,18 @@ FAULTS: list[Fault] = [
             "words = carray(p.words, p.size)[first:last]",
             "words = carray(p.words, p.size)[first : last - 1]",
             PACKBITS,
+        ),
+        (
+            "the last tile of bits begins where a whole one would",
+            "i = min(column * BLOCK, inner - height)",
+            "i = column * BLOCK",
+            "test_bits.py::test_packing_large_arrays_equals_reference[numpy",
+        ),
+        (
+            "all workers unpack in one place",
+            "tile = own(p, p.tile, worker, TILE + SPARE)",
+            "tile = own(p, p.tile, 0, TILE + SPARE)",
+            OWN_SCRATCH + "[unpackbits64, down]",
         ),
         (
             "bits of the last word move by one",
@@ -86,8 +93,8 @@ FAULTS: list[Fault] = [
         ),
         (
             "rows of padded words are too short",
-            "at += (width - columns) * depth",
-            "at += width - columns",
+            "at += p.row_place - p.columns * step",
+            "at += p.row_place - p.columns",
             "test_xnor.py::test_groups_that_fill_no_word_and_no_vector_equal_reference",
         ),
     ),
@@ -156,18 +163,6 @@ FAULTS: list[Fault] = [
         ),
         ("rows side by side are taken for one", "total += sums[row * inner + i]", "total += sums[i]", SUMS),
         (
-            "bits of negative numbers are those of their two's complement",
-            "else np.uint64(-np.int64(v))",
-            "else np.uint64(v)",
-            POPCOUNT,
-        ),
-        (
-            "a chunk ends one element early",
-            "min(last * BLOCK, p.size)",
-            "min(last * BLOCK, p.size) - 1",
-            POPCOUNT,
-        ),
-        (
             "all workers add in one place",
             "sums = own(p, p.running, worker, width)",
             "sums = own(p, p.running, 0, width)",
@@ -175,28 +170,102 @@ FAULTS: list[Fault] = [
         ),
     ),
     *of(
-        "cpu/bits/distances.py",
+        "cpu/bits/each.py",
         (
-            "steps are not swapped with the operands",
-            "outer = [(n, j, i) for n, i, j in outer]",
-            "outer = [(n, i, j) for n, i, j in outer]",
-            DISTANCES,
+            "bits of negative numbers are those of their two's complement",
+            "else np.uint64(-np.int64(v))",
+            "else np.uint64(v)",
+            POPCOUNT,
+        ),
+        (
+            "a line ends one element early",
+            "min(n, (block + last - task) * BLOCK)",
+            "min(n, (block + last - task) * BLOCK) - 1",
+            POPCOUNT,
+        ),
+        (
+            "rows of a tile are taken from the first one",
+            "at += p.origin + j * p.step + i * p.row_step",
+            "at += p.origin + j * p.step",
+            MEMORY_OF_COUNTS,
+        ),
+        (
+            "all workers turn bytes in one place",
+            "tile = own(p, p.tile, worker, TILE + SPARE)",
+            "tile = own(p, p.tile, 0, TILE + SPARE)",
+            OWN_SCRATCH + "[popcount, turned]",
+        ),
+    ),
+    *of(
+        "cpu/bits/turn.py",
+        (
+            "the last columns of a tile are those before them",
+            "row = load_row(scratch, TILE + PIXELS + j * BLOCK)",
+            "row = load_row(scratch, TILE + PIXELS)",
+            MEMORY_OF_COUNTS,
+        ),
+    ),
+    *of(
+        "cpu/bits/lines.py",
+        (
+            "axes are merged whatever their places",
+            "found[-1][1:] == (n * step, n * place)",
+            "found[-1].step == n * step",
+            MEMORY_OF_COUNTS,
+        ),
+        compiled=False,
+    ),
+    *of(
+        "cpu/bits/layouts.py",
+        (
+            "pixels in reverse order are placed from the first word on",
+            "(pixel.length - 1) * -pixel.place",
+            "0",
+            "test_bits_memory.py::test_packing_in_any_memory_equals_reference[numpy]",
+        ),
+        (
+            "the last word of one element has ones beyond its end",
+            "words[last] &= np.uint64(2 ** (n % 64) - 1)",
+            "words[last] &= np.uint64(2**64 - 1)",
+            "test_bits_memory.py::test_packing_in_any_memory_equals_reference[numpy]",
         ),
         compiled=False,
     ),
     *of(
         "cpu/bits/distances.py",
         (
-            "the last word of a row is not compared",
-            "for k in range(vectors, width):",
-            "for k in range(vectors, width - 1):",
+            "steps are not swapped with the operands",
+            "[axis.swapped() for axis in outer]",
+            "outer",
             DISTANCES,
         ),
-        ("turned rows are kept for others", "if j != held:", "if held < 0:", DISTANCES),
+        (
+            "bytes of swapped words are taken as they are",
+            "swapped_a=one.swapped",
+            "swapped_a=False",
+            "test_bits_memory.py::test_words_a_byte_off_or_swapped_are_as_any",
+        ),
+        compiled=False,
+    ),
+    *of(
+        "cpu/bits/pairs.py",
+        (
+            "the last word of a row is not compared",
+            "for k in range(vectors * 8, width):",
+            "for k in range(vectors * 8, width - 1):",
+            DISTANCES,
+        ),
+        ("turned rows are kept for others", "j == held)", "held >= 0)", DISTANCES),
+        (
+            "distances of the last rows are those before them",
+            "poke(found, place + (r + k) * step, found.dtype.type(line[k]))",
+            "poke(found, place + k * step, found.dtype.type(line[k]))",
+            DISTANCES,
+        ),
         (
             "all workers turn rows in one place",
-            "tile = own(p, p.tiles, worker, span",
-            "tile = own(p, p.tiles, 0, span",
+            "own(p, p.tile_b, worker, room)",
+            "own(p, p.tile_b, 0, room)",
             OWN_SCRATCH + "[hamming_distance]",
         ),
     ),

@@ -30,7 +30,7 @@ FAULTS: list[Fault] = [
     ),
     *of(
         "cpu/patches.py",
-        ("byte order is forgotten", "if not x.dtype.isnative:", "if False:", IM2COL),
+        ("byte order is forgotten", "native(np.asarray(x[index]))", "np.ascontiguousarray(x[index])", IM2COL),
         (
             "the image begins at the bottom's padding",
             "(top, _), (left, _) = window.padding",

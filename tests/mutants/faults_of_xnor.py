@@ -375,7 +375,7 @@ FAULTS: list[Fault] = [
     ),
     *of(
         "cpu/xnor/pack.py",
-        ("images are moved down by their left padding", "above=self.top", "above=self.left", ODD_GROUPS),
+        ("images are moved down by their left padding", "self.top * row", "self.left * row", ODD_GROUPS),
         compiled=False,
     ),
     *of(

@@ -1,4 +1,4 @@
-"""Bits in whatever order, and with whatever steps, they lie in memory: equal results, in about the same time."""
+"""Bits in whatever order, with whatever steps, they lie in memory: equal results in about the same time."""
 
 import time
 
