@@ -17,6 +17,10 @@ Array = Any  # of any supported namespace
 P = ParamSpec("P")
 R = TypeVar("R")
 
+undisturbed = np.errstate(all="ignore")
+"""Decorates every entrance to what computes with NumPy: overflow, NaN and the like on the way to a result are
+no errors, whatever the caller's error state says."""
+
 imported = cache(importlib.import_module)  # which waits for another thread's import of the same to end
 
 
@@ -80,13 +84,15 @@ _OF_TYPES: dict[type, Backend] = {}
 
 
 def adapted(operation: Callable[P, R], keeps_dtype: bool = False) -> Callable[P, R]:
-    """Let ``operation`` take arrays that are lent: its results are given back as such, too.
+    """Let ``operation`` take arrays that are lent: its results are given back as such, too. It is
+    :data:`undisturbed`.
 
     ``keeps_dtype`` says that they are of the dtype of its inputs, be it one that only the lent arrays have. A
     library whose module is not loaded has no arrays in any call.
     """
 
     @wraps(operation)
+    @undisturbed
     def call(*args: P.args, **options: P.kwargs) -> R:
         for backend in LENDERS:
             if backend.namespace in sys.modules:

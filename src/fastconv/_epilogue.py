@@ -291,8 +291,7 @@ class _Checks:
     def per_filter(self, name: str, value: Any, *, number: bool = True) -> Array:
         """The same, in the dtype of the numbers."""
         array = self.real(name, value, number=number)
-        with np.errstate(over="ignore"):
-            return array.astype(self.dtype, copy=False)
+        return array.astype(self.dtype, copy=False)
 
     def residual(self, value: Any, shape: Shape) -> Array:
         array = real_array(self.operation, "residual", value)
@@ -300,5 +299,4 @@ class _Checks:
             raise ValueError(
                 f"{self.operation}: residual must have the result's shape {shape}, got {array.shape}"
             )
-        with np.errstate(over="ignore"):
-            return array.astype(self.dtype, copy=False)
+        return array.astype(self.dtype, copy=False)

@@ -335,5 +335,4 @@ def _fillvalue(operation: str, value: Any, dtype: np.dtype[Any]) -> Any:
         if not (np.isfinite(number) and limits.min <= int(number) <= limits.max):
             raise ValueError(f"{operation}: fillvalue {value!r} does not fit the result's dtype {dtype}")
         return dtype.type(int(number))
-    with np.errstate(over="ignore"):
-        return dtype.type(number)
+    return dtype.type(number)

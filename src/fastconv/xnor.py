@@ -567,8 +567,7 @@ def _parameter(operation: str, name: str, value: Any) -> Array:
     if given.ndim not in ranks:
         accepted = " or ".join(("a scalar", "of shape (O,)")[rank] for rank in ranks)
         raise ValueError(f"{operation}: {name} must be {accepted}, got shape {given.shape}")
-    with np.errstate(over="ignore"):
-        array = given.astype(np.float32)
+    array = given.astype(np.float32)
     lowest = 0 if name in ("var", "eps") else -np.inf
     fits = np.isfinite(array) & (array >= lowest)
     if not fits.all():

@@ -25,12 +25,10 @@ def mean_magnitude(xp: ModuleType, weight: Array) -> Array:
     terms = prod(weight.shape[1:])
     if weight.dtype == np.bool_ or terms == 0:
         return xp.full(weight.shape[0], float(terms > 0), np.float32)
-    with np.errstate(over="ignore"):
-        magnitudes = xp.abs(weight, dtype=np.float64)
-        return (magnitudes.sum(axis=tuple(range(1, weight.ndim))) / terms).astype(np.float32)
+    magnitudes = xp.abs(weight, dtype=np.float64)
+    return (magnitudes.sum(axis=tuple(range(1, weight.ndim))) / terms).astype(np.float32)
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def binarize_residual(
     xp: ModuleType, pack_signs: Callable[..., Array], x: Array, terms: int, axis: int | None
 ) -> list[tuple[Array, Array]]:

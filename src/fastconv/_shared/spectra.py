@@ -37,13 +37,11 @@ def filter_by_fft(
         taps = kernels[index].astype(wide)
         if sums.dtype.kind in "iu":
             _require_exact(xp, spec.operation, padded, taps, size)
-        with np.errstate(all="ignore"):
-            spectrum = forward(padded, size, **options) * forward(taps.conj(), size, **options).conj()
-            values = backward(spectrum, size, **options)[:height, :width]
+        spectrum = forward(padded, size, **options) * forward(taps.conj(), size, **options).conj()
+        values = backward(spectrum, size, **options)[:height, :width]
         if sums.dtype.kind in "iu":
             values = xp.rint(values)
-        with np.errstate(over="ignore"):
-            sums[index] = values.astype(np.int64 if sums.dtype.kind in "iu" else sums.dtype)
+        sums[index] = values.astype(np.int64 if sums.dtype.kind in "iu" else sums.dtype)
 
 
 def _padded(xp: ModuleType, image: Array, extent: tuple[int, ...], spec: Filter, dtype: Any) -> Array:

@@ -58,9 +58,8 @@ def _least_rounded(threshold: float, strict: bool, limits: Any) -> int:
 def least_keys(dtype: np.dtype[Any], thresholds: Any, strict: bool) -> NDArray[np.int64]:
     """Of each threshold, the least key of a float of ``dtype`` that passes it."""
     exact = np.asarray(thresholds, np.result_type(dtype, thresholds))
-    with np.errstate(over="ignore"):
-        nearest = exact.astype(dtype)
-        nearest = np.where(nearest < exact, np.nextafter(nearest, dtype.type(inf)), nearest)
+    nearest = exact.astype(dtype)
+    nearest = np.where(nearest < exact, np.nextafter(nearest, dtype.type(inf)), nearest)
     bits = nearest.view(f"i{dtype.itemsize}").astype(np.int64)
     keys = np.where(bits >= 0, bits, -(2 ** (8 * dtype.itemsize - 1)) - bits)
     passed: NDArray[np.int64] = keys + (strict & (nearest == exact))

@@ -223,8 +223,7 @@ class Scattering:
             part = part.astype(np.int32, order="C") if part.dtype == np.bool_ else computable(part)
             sums = np.empty(target[index].shape, self.sums)
             self.job(columns=part, image=sums, planes=prod(sums.shape[:-2]))
-            with np.errstate(over="ignore"):
-                target[index] = sums
+            target[index] = sums
 
 
 @kernel(SCATTER)

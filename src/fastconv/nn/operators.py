@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 import fastconv
-from fastconv._backends import Array
+from fastconv._backends import Array, undisturbed
 from fastconv._geometry import reach
 from fastconv.adapters.torch_tensors import placed, to_tensor
 from fastconv.nn.arrays import comparison, filters_of, lent, lent_if_any
@@ -53,6 +53,7 @@ def _(x: Tensor, axis: int) -> Tensor:
 
 
 @operator("compare", "(Tensor x, int axis, Tensor tau, Tensor flip) -> Tensor")
+@undisturbed
 def compare(x: Tensor, axis: int, tau: Tensor, flip: Tensor) -> Tensor:
     """The words of (x >= tau) xor flip, and 0 for NaN, along ``axis``, which becomes the last.
 

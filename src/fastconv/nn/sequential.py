@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _len_torch_dispatch_stack
 
-from fastconv._backends import Array
+from fastconv._backends import Array, undisturbed
 from fastconv._specs.bits import memory_of
 from fastconv.adapters.torch_tensors import placed, to_tensor
 from fastconv.nn.arrays import Planned, lent, state_of
@@ -59,6 +59,7 @@ class PackedSequential(nn.Sequential):
             rest = rest[max(len(row), 1) :]
         return x
 
+    @undisturbed
     def _run(self, row: tuple[PackedModule, ...], x: Tensor) -> Tensor:
         tensors: list[Tensor | None] = []
         for module in row:

@@ -6,21 +6,25 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._backends import undisturbed
 from fastconv.packed import PackedSigns
 from fastconv.reference._out import write
 
 
+@undisturbed
 def popcount(x: Any, /, *, out: Any = None) -> Any:
     """As :func:`fastconv.popcount`."""
     return write(np.bitwise_count(x), out)
 
 
+@undisturbed
 def popcount_sum(x: Any, /, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     """As :func:`fastconv.popcount_sum`."""
     counts = np.bitwise_count(np.asarray(x))
     return write(counts.sum(axis=axis, keepdims=keepdims, dtype=np.int64), out)
 
 
+@undisturbed
 def packbits64(x: Any, /, *, axis: Any = -1, bitorder: str = "little", out: Any = None) -> Any:
     """As :func:`fastconv.packbits64`."""
     x = np.asarray(x)
@@ -34,6 +38,7 @@ def packbits64(x: Any, /, *, axis: Any = -1, bitorder: str = "little", out: Any 
     return write(np.moveaxis(words, -1, axis), out)
 
 
+@undisturbed
 def unpackbits64(
     words: Any, /, *, axis: Any = -1, count: int | None = None, bitorder: str = "little", out: Any = None
 ) -> Any:
@@ -50,6 +55,7 @@ def unpackbits64(
     return write(np.moveaxis(bits, -1, axis), out)
 
 
+@undisturbed
 def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) -> PackedSigns:
     """As :func:`fastconv.pack_signs`."""
     x = np.asarray(x)
@@ -59,6 +65,7 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     return PackedSigns(packbits64(np.moveaxis(positive, axis, -1)), x.shape[axis])
 
 
+@undisturbed
 def hamming_distance(a: Any, b: Any, /, *, dtype: Any = np.int64, out: Any = None) -> Any:
     """As :func:`fastconv.hamming_distance`."""
     if isinstance(a, PackedSigns):

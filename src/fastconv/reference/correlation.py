@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._backends import undisturbed
 from fastconv._geometry import image_layout, window
 from fastconv.reference._out import write
 from fastconv.reference.patches import tap_slices
@@ -17,6 +18,7 @@ PAD_MODES = {
 }  # fmt: skip
 
 
+@undisturbed
 def correlate2d(
     in1: Any,
     in2: Any,
@@ -38,6 +40,7 @@ def correlate2d(
     return write(result[..., ::-1, ::-1] if swapped else result, out)
 
 
+@undisturbed
 def convolve2d(
     in1: Any,
     in2: Any,
@@ -84,15 +87,14 @@ def _correlate(
             else {}
         )
         padded = np.pad(image.astype(work), everywhere, PAD_MODES[boundary], **extra)  # type: ignore[call-overload]
-        with np.errstate(all="ignore"):
-            for a in range(kh):
-                for b in range(kw):
-                    tap = kernel[..., a : a + 1, b : b + 1].astype(work)
-                    result += padded[..., a : a + ho, b : b + wo] * tap
-    with np.errstate(over="ignore"):
-        return result.astype(dtype)
+        for a in range(kh):
+            for b in range(kw):
+                tap = kernel[..., a : a + 1, b : b + 1].astype(work)
+                result += padded[..., a : a + ho, b : b + wo] * tap
+    return result.astype(dtype)
 
 
+@undisturbed
 def conv2d(
     x: Any,
     weight: Any,
@@ -120,13 +122,11 @@ def conv2d(
     inputs = padded.reshape(n, groups, c // groups, *view.padded)
     filters = weight.astype(work).reshape(groups, o // groups, c // groups, view.taps)
     y = np.zeros((n, groups, o // groups, *view.output), work)
-    with np.errstate(all="ignore"):
-        for tap, taken in enumerate(tap_slices(view)):
-            y += np.einsum("ngchw,goc->ngohw", inputs[(..., *taken)], filters[..., tap])
+    for tap, taken in enumerate(tap_slices(view)):
+        y += np.einsum("ngchw,goc->ngohw", inputs[(..., *taken)], filters[..., tap])
     y = y.reshape(n, o, *view.output)
-    with np.errstate(over="ignore"):
-        y = y.astype(dtype)
-        if bias is not None:
-            y = y + np.asarray(bias).astype(dtype)[:, None, None]
+    y = y.astype(dtype)
+    if bias is not None:
+        y = y + np.asarray(bias).astype(dtype)[:, None, None]
     moved = y.transpose(0, 2, 3, 1) if layout.channels_last else y
     return write(moved.reshape(layout.shape(n, o, *view.output)), out)

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._backends import undisturbed
 from fastconv._checks import pair
 from fastconv._geometry import Window, window
 from fastconv.reference._out import write
 
 
+@undisturbed
 def im2col(
     x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1, *, out: Any = None
 ) -> Any:
@@ -25,6 +27,7 @@ def im2col(
     return write(cols.astype(x.dtype.newbyteorder("=")), out)
 
 
+@undisturbed
 def col2im(
     cols: Any,
     output_size: Any,
@@ -47,8 +50,7 @@ def col2im(
         image[(..., *taken)] += planes[..., tap, :, :]
     (top, _), (left, _) = w.padding
     image = image[..., top : top + w.size[0], left : left + w.size[1]]
-    with np.errstate(over="ignore"):
-        return write(image.astype(dtype), out)
+    return write(image.astype(dtype), out)
 
 
 def tap_slices(w: Window) -> list[tuple[slice, slice]]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv._backends import undisturbed
 from fastconv._checks import float_result, normalize_axis
 from fastconv._geometry import ImageLayout, Window, image_layout, window
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
@@ -15,6 +16,7 @@ from fastconv.reference.bits import pack_signs, packbits64, unpackbits64
 from fastconv.reference.patches import tap_slices
 
 
+@undisturbed
 def xnor_matmul(a: Any, b: Any, /, *, out: Any = None) -> Any:
     """As :func:`fastconv.xnor_matmul`."""
     left, right = signs_of(a), signs_of(b)
@@ -23,6 +25,7 @@ def xnor_matmul(a: Any, b: Any, /, *, out: Any = None) -> Any:
     return write(left.astype(np.int32) @ right.astype(np.int32), out)
 
 
+@undisturbed
 def xnor_linear(
     x: Any,
     weight: Any,
@@ -56,6 +59,7 @@ def xnor_linear(
     return write(numbers, out), compared(numbers, *tau_and_flip(signs, numbers.dtype), None)
 
 
+@undisturbed
 def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     """As :func:`fastconv.pack_filters`."""
     weight = np.asarray(weight)
@@ -63,6 +67,7 @@ def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     return PackedFilters(packed.words, packed.length, mean_magnitude(weight))
 
 
+@undisturbed
 def xnor_conv2d(
     x: Any,
     weight: Any,
@@ -121,6 +126,7 @@ def xnor_conv2d(
     return numbers, compared(values.reshape(logical), *tau_and_flip(signs, values.dtype), None)
 
 
+@undisturbed
 def activation_scale(
     x: Any,
     kernel_size: Any,
@@ -140,6 +146,7 @@ def activation_scale(
     return write(moved.reshape(layout.shape(k.shape[0], groups, *w.output)), None)
 
 
+@undisturbed
 def fold_batchnorm(
     gamma: Any,
     beta: Any,
@@ -165,6 +172,7 @@ def fold_batchnorm(
     return Threshold(tau.astype(np.int32), ~bit[-1])
 
 
+@undisturbed
 def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: Any = 0) -> PackedSigns:
     """As :func:`fastconv.binary_max_pool2d`."""
     image = signs_of(x)
@@ -183,7 +191,7 @@ def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: 
     return pack_signs(largest.transpose(0, 2, 3, 1).reshape(layout.shape(n, c, *w.output)))
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@undisturbed
 def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Any, PackedSigns]]:
     """As :func:`fastconv.binarize_residual`."""
     rest = real(x).astype(result_dtype(x))
@@ -231,8 +239,7 @@ def nchw(x: Any, layout: ImageLayout) -> Any:
 def mean_magnitude(weight: Any) -> Any:
     """alpha: mean(abs) of each filter (0 for a filter without weights)."""
     totals = np.abs(real(weight).astype(np.float64)).sum(axis=tuple(range(1, weight.ndim)))
-    with np.errstate(over="ignore"):
-        return (totals / max(prod(weight.shape[1:]), 1)).astype(np.float32)
+    return (totals / max(prod(weight.shape[1:]), 1)).astype(np.float32)
 
 
 def window_means(image: Any, w: Window, groups: int) -> Any:
@@ -258,17 +265,16 @@ def finish(y: Any, dtype: Any, steps: Steps) -> Any:
     if all(step is None for step in steps[:4]) and not steps.activation:
         return y.astype(np.int32)
     v = y.astype(dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if steps.scale is not None:
-            v = v * np.asarray(steps.scale).astype(dtype)
-        if steps.k is not None:
-            v = v * steps.k
-        if steps.bias is not None:
-            v = v + np.asarray(steps.bias).astype(dtype)
-        if steps.residual is not None:
-            v = v + np.asarray(steps.residual).astype(dtype)
-        for step in steps.activation if isinstance(steps.activation, list) else [steps.activation]:
-            v = activated(v, step)
+    if steps.scale is not None:
+        v = v * np.asarray(steps.scale).astype(dtype)
+    if steps.k is not None:
+        v = v * steps.k
+    if steps.bias is not None:
+        v = v + np.asarray(steps.bias).astype(dtype)
+    if steps.residual is not None:
+        v = v + np.asarray(steps.residual).astype(dtype)
+    for step in steps.activation if isinstance(steps.activation, list) else [steps.activation]:
+        v = activated(v, step)
     return v
 
 

@@ -35,7 +35,6 @@ class Blocks:
         self.bits = carrier(spec.x_dtype)
         self.gather = Gather(self.bits, window, self.planes, self.length)
 
-    @np.errstate(over="ignore", invalid="ignore")
     def __call__(self, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
         spec = self.spec
         target = result(out, spec.shape, spec.dtype, *([x, weight] if bias is None else [x, weight, bias]))

@@ -57,8 +57,7 @@ class Correlation:
         if self.spec.mirrored:
             sums = sums[..., ::-1, ::-1].copy()
         if sums is not target:
-            with np.errstate(over="ignore"):
-                target[...] = sums
+            target[...] = sums
         return deliver(target, out)
 
 

@@ -1,0 +1,88 @@
+"""What the caller has set for himself changes nothing that layers and deployed models compute."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from conftest import optional
+
+torch = optional("torch")
+nn = torch.nn
+from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, operators  # noqa: E402
+
+
+@contextmanager
+def set_to(setter, value, default):
+    setter(value)
+    try:
+        yield
+    finally:
+        setter(default)
+
+
+WORLDS = {
+    "errors": lambda: np.errstate(all="raise"),
+    "float64": lambda: set_to(torch.set_default_dtype, torch.float64, torch.float32),
+    "float16": lambda: set_to(torch.set_default_dtype, torch.float16, torch.float32),
+    "device": lambda: set_to(torch.set_default_device, "meta", None),
+    "deterministic": lambda: set_to(torch.use_deterministic_algorithms, True, False),
+}
+
+
+def network():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.BatchNorm2d(3),
+        nn.ReLU6(),
+        BinaryConv2d(3, 70, 3, padding=1, scale="alpha"),
+        nn.BatchNorm2d(70),
+        nn.PReLU(70),
+        BinaryConv2d(70, 16, 3, stride=2, padding="same", pad_value=-1, scale="xnor"),
+        Sign(),
+        BinaryMaxPool2d(2),
+        nn.Flatten(),
+        BinaryLinear(16 * 9, 10, bias=True, activation_bits=2, weight_bits=2),
+    )
+    for module in model:
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return model.eval()
+
+
+def images():
+    """Between subnormal and the largest, with what is no number."""
+    x = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    exponents = torch.arange(x.numel()).reshape(x.shape) % 80 - 44
+    x = torch.where(exponents % 2 == 0, x, x * 10.0**exponents)
+    x[0, 0, 0, :4] = torch.tensor([torch.inf, torch.nan, -0.0, 1e-45])
+    return x
+
+
+def computed(model, x):
+    """What a model, its layers and its deployed twin, asked twice, make of images."""
+    deployed, _ = deploy(model)
+    first, pool = model[2], model[7]
+    tau = torch.tensor([1e-45, 3e38, -0.0], dtype=torch.float32, device="cpu")
+    flip = torch.tensor([False, True, False], device="cpu")
+    found = [
+        deployed(x), deployed(x), first.binary_forward(x), first(x), pool.binary_forward(Sign()(x)),
+        operators.compare(x, 1, tau, flip), *operators.binarize_residual(x, 3),
+    ]  # fmt: skip
+    wanted = x.clone().requires_grad_(True)
+    first(wanted).sum().backward()
+    return [*found, wanted.grad]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_layers_and_deployed_models_give_the_same_in_every_world(world):
+    model, x = network(), images()
+    with WORLDS[world]():
+        actual = computed(model, x)  # the first call, of which much is remembered
+    expected = computed(model, x)
+    assert len(actual) == len(expected)
+    for given, wanted in zip(actual, expected, strict=True):
+        assert given.dtype == wanted.dtype
+        assert given.detach().numpy().tobytes() == wanted.detach().numpy().tobytes()
