@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from operator import index
+from typing import Any, SupportsComplex, SupportsFloat, SupportsIndex
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def correlate2d(
     boundary : {"fill", "wrap", "symm"}
         What lies outside the image: ``fillvalue``, the image again, or its mirror image.
         SciPy's other names "pad", "circular" and "symmetric" work too.
-    fillvalue : scalar
+    fillvalue : number
+        Or an array or sequence of one. None is NaN, as in SciPy, for floats and complex results.
     method : {"auto", "direct", "separable", "fft"}
         "direct" sums every tap. "separable" filters rows, then columns; only for kernels of rank 1.
         "fft" multiplies spectra (in double precision); for floats its error is relative to the largest
@@ -71,9 +73,11 @@ def correlate2d(
     Raises
     ------
     TypeError
-        For bool without ``dtype``, objects or long doubles, or a ``dtype`` the inputs do not cast to.
+        For bool without ``dtype``, objects or long doubles, a ``dtype`` the inputs do not cast to, or a
+        ``fillvalue`` that is no number.
     ValueError
-        For unknown names, fewer than 2 dimensions, shapes that do not fit, a ``fillvalue`` that the
+        For unknown names, fewer than 2 dimensions, shapes that do not fit, two inputs that are both empty
+        along an axis in "full" mode, a ``fillvalue`` that the
         result's dtype cannot hold, or a kernel that ``method`` cannot handle.
 
     Notes
@@ -267,7 +271,7 @@ def _plan_filter(
         image, kernel = kernel, image
     check_out(operation, None, (*batch, *size), result)
     name = BOUNDARIES[boundary]
-    if name != "fill" and 0 in image[0][-2:] and 0 not in size:
+    if name != "fill" and 0 in image[0][-2:] and 0 not in (*size, *kernel[0][-2:]):
         raise ValueError(f"{operation}: boundary {boundary!r} has nothing to repeat in an empty image")
     fill = _fillvalue(operation, fillvalue, result) if name == "fill" else result.type(0)
     mirrored = swapped and operation == "correlate2d"  # SciPy's order of the result
@@ -287,6 +291,11 @@ def _extent(
         (h, w), (kh, kw) = (kh, kw), (h, w)
     centre = (kh // 2, kw // 2) if operation == "correlate2d" else ((kh - 1) // 2, (kw - 1) // 2)
     size, before = filter_extent(mode, (h, w), (kh, kw), centre)
+    if min(size) < 0:
+        raise ValueError(
+            f"{operation}: in 'full' mode, in1 and in2 must not both be empty along an axis, "
+            f"got sizes {(h, w)} and {(kh, kw)}"
+        )
     return broadcast_shapes(operation, image[:-2], kernel[:-2]), size, before, swapped
 
 
@@ -303,7 +312,7 @@ def _swapped(operation: str, image: Pair, kernel: Pair) -> bool:
 
 
 def _result_dtype(
-    operation: str, arrays: dict[str, np.dtype[Any]], cure: str, result: np.dtype[Any] | None = None
+    operation: str, arrays: dict[str, np.dtype[Any]], cure: str, asked: np.dtype[Any] | None = None
 ) -> np.dtype[Any]:
     for name, given in arrays.items():
         if given.kind not in "biufc" or given.char in "gG":
@@ -311,10 +320,11 @@ def _result_dtype(
                 f"{operation}: {name} must be integers, float16/32/64 or complex64/128, got dtype {given}"
             )
     common = np.result_type(*(given.newbyteorder("=") for given in arrays.values()))
-    result = common if result is None else result
+    result = common if asked is None else asked
     if not np.can_cast(common, result, "same_kind"):
         raise TypeError(f"{operation}: inputs of dtype {common} do not cast to dtype {result}")
     if result.kind not in "iufc" or result.char in "gG":
+        cure = cure if asked is None else "pass another dtype="
         raise TypeError(f"{operation}: cannot compute in dtype {result}; {cure}")
     return result
 
@@ -322,17 +332,38 @@ def _result_dtype(
 def _fillvalue(operation: str, value: Any, dtype: np.dtype[Any]) -> Any:
     if type(value) is int and value == 0:
         return dtype.type(0)
-    given = as_array(operation, "fillvalue", value)
-    if given.size != 1 or given.dtype.kind not in "biufc":
-        raise ValueError(f"{operation}: fillvalue must be one number, got {value!r}")
-    number = given.reshape(())[()]
+    if value is None and dtype.kind in "fc":  # as NumPy has it, and so SciPy
+        return dtype.type(np.nan)
+    number = _number(operation, value)
+    misfit = f"{operation}: fillvalue {value!r} does not fit the result's dtype {dtype}"
     if dtype.kind != "c":
         if number.imag != 0:
-            raise ValueError(f"{operation}: fillvalue {value!r} does not fit the result's dtype {dtype}")
+            raise ValueError(misfit)
         number = number.real
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        if not (np.isfinite(number) and limits.min <= int(number) <= limits.max):
-            raise ValueError(f"{operation}: fillvalue {value!r} does not fit the result's dtype {dtype}")
-        return dtype.type(int(number))
-    return dtype.type(number)
+        whole = number if isinstance(number, int) else int(number) if np.isfinite(number) else None
+        if whole is None or not limits.min <= whole <= limits.max:
+            raise ValueError(misfit)
+        return dtype.type(whole)
+    try:
+        return dtype.type(number)
+    except OverflowError:  # of integers beyond all floats
+        raise ValueError(misfit) from None
+
+
+def _number(operation: str, value: Any) -> Any:
+    """The one number in a fill value: a Python number of any kind, or an array or sequence of one."""
+    refusal = f"{operation}: fillvalue must be one number, got {value!r}"
+    given = as_array(operation, "fillvalue", value)
+    if given.size != 1 or value is None:
+        raise ValueError(refusal)
+    lost = isinstance(value, np.ma.MaskedArray) or not isinstance(given, np.ndarray)  # a mask, or a device
+    if given.dtype.kind in "biufc" and not lost:
+        return given.reshape(())[()]
+    number = given.item() if given.dtype == object and not hasattr(value, "dtype") else None
+    if isinstance(number, SupportsIndex):  # beyond 64 bits, say
+        return index(number)
+    if isinstance(number, (SupportsFloat, SupportsComplex)):
+        return complex(number)
+    raise TypeError(refusal)

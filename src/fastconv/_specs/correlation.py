@@ -68,4 +68,4 @@ def filter_extent(mode: str, image: Pair, kernel: Pair, centre: Pair) -> tuple[P
         return (h - kh + 1, w - kw + 1), (0, 0)
     if mode == "same":
         return image, (kh - 1 - centre[0], kw - 1 - centre[1])
-    return (max(h + kh - 1, 0), max(w + kw - 1, 0)), (kh - 1, kw - 1)
+    return (h + kh - 1, w + kw - 1), (kh - 1, kw - 1)

@@ -73,7 +73,6 @@ def _correlate(
     ]
     ho, wo = {"full": (h + kh - 1, w + kw - 1), "same": (h, w), "valid": (h - kh + 1, w - kw + 1)}[mode]
     batch = np.broadcast_shapes(image.shape[:-2], kernel.shape[:-2])
-    ho, wo = max(ho, 0), max(wo, 0)
     result = np.zeros((*batch, ho, wo), work)
     if result.size and kernel.size:
         pads = [

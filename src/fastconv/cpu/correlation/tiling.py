@@ -190,7 +190,7 @@ def numbers(spec: Filter, how: Conditions, tile: Tile) -> dict[str, Any]:
         "direct": how.direct, "stream": how.stream, "pieces": len(pieces),
         "tile_rows": tile.rows, "tile_columns": tile.columns, "length": tile.length,
         "passes": pieces, "which": np.stack(list(own), axis=1),
-        "fill": np.array([spec.fillvalue], how.work),
+        "fill": np.array([spec.fillvalue]).astype(how.work),
     }  # fmt: skip
 
 
