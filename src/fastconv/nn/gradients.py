@@ -63,7 +63,8 @@ class StraightThrough(Function):
 class Residual(Function):
     """sum(m_i * b_i), the approximation of ``x`` (N, C, ...) by ``bits`` signs, and sum(m_i) (N,).
 
-    Scales and signs are those of inference. The gradient is that of :class:`StraightThrough`, as in CNTK.
+    Scales and signs are those of inference. The gradient is that of :class:`StraightThrough`; CNTK's has the
+    number of bits for ``clip``.
     """
 
     @staticmethod
