@@ -85,7 +85,7 @@ class SmallCall:
     params, param_names = ["popcount", "pack_signs", "packbits64"], ["operation"]
 
     def setup(self, operation):
-        self.x = words(256).astype(np.uint8).reshape(16, 16)
+        self.x = words(256).astype(np.int8).reshape(16, 16)
         self.time_call(operation)
 
     def time_call(self, operation):

@@ -113,9 +113,9 @@ def adapted_keeping_dtype(operation: Callable[P, R]) -> Callable[P, R]:
 
 # Our own types, where an operation wants an array.
 PACKED = {
-    "PackedSigns": "x.unpack()",
+    "PackedSigns": "x.unpack(), or x.words where words are wanted",
     "PackedFilters": "PackedSigns(x.words, x.channels), or its unpack()",
-    "Threshold": "threshold=x, or signs=(x.tau, x.flip)",
+    "Threshold": "x.tau and x.flip, or pass threshold=x where that is a parameter",
 }
 
 
@@ -125,6 +125,7 @@ def backend_of(operation: str, *operands: object) -> Backend:
     None, scalars and nested sequences have no say; if nothing else is given, NumPy is meant.
     """
     found: Backend | None = None
+    first: object = None
     for operand in operands:
         if type(operand) is np.ndarray:
             backend = NUMPY
@@ -139,12 +140,22 @@ def backend_of(operation: str, *operands: object) -> Backend:
             raise TypeError(
                 f"{operation}: got arrays of both {found.namespace} and {backend.namespace}; "
                 "all arrays of one call must come from one library, because fastconv never copies between "
-                f"them silently. Convert one with {(found if backend is NUMPY else backend).conversion}."
+                f"them silently. Convert {_conversions((found, first), (backend, operand))}."
             )
-        found = backend
+        found, first = backend, operand
     if found is not None and found.has_devices:
         imported(str(found.package)).check_current(operation, operands)
     return found or NUMPY
+
+
+def _conversions(*given: tuple[Backend, object]) -> str:
+    """How arrays of two libraries become arrays of one, NumPy."""
+    ways = [
+        imported(backend.lender).conversion(x) if backend.lender else backend.conversion
+        for backend, x in given
+        if backend is not NUMPY
+    ]
+    return f"one with {ways[0]}" if len(ways) == 1 else f"them with {' and '.join(ways)}"
 
 
 def _backend(operation: str, operand: object) -> Backend:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import operator
+import os
 import reprlib
+import sys
+import warnings
 from math import prod
 from typing import Any
 
@@ -36,6 +39,44 @@ def real_array(operation: str, name: str, value: Any) -> Any:
             f"{operation}: {name} must be bool, integer or float16/32/64 (real), got dtype {array.dtype}"
         )
     return array
+
+
+def check_signs(
+    operation: str, name: str, dtype: np.dtype[Any], zero: int = 1, *, cure: str | None = None
+) -> None:
+    """Where signs are taken of numbers of ``dtype``: refuse words, and warn of other unsigned integers.
+
+    Their signs are all +1, unless that of ``zero`` is -1. ``cure`` is what to do besides a shift.
+    """
+    if dtype.kind != "u":
+        return
+    cure = f"pass pack_signs({name}, axis=..., threshold=...), or " if cure is None else cure
+    cure += f"shift {name} in a signed or floating type, so that there are numbers below 0"
+    if dtype.itemsize == 8:
+        filters = ", filters PackedFilters(words, channels, alpha)" if name == "weight" else ""
+        raise TypeError(
+            f"{operation}: {name} must be numbers of either sign, got dtype {dtype}; words of packed signs "
+            f"become PackedSigns(words, length){filters}; if they are numbers, {cure}"
+        )
+    if zero == 1:
+        warnings.warn(
+            f"{operation}: all signs of {name} are +1, because its dtype is {dtype}; {cure}",
+            stacklevel=_callers_level(),
+        )
+
+
+def _callers_level() -> int:
+    """The ``stacklevel`` at which what calls this warns of the nearest line that is neither ours nor of a
+    library that calls us for somebody."""
+    libraries = tuple(
+        os.path.dirname(module.__file__) + os.sep
+        for name in ("fastconv", "numpy", "torch")
+        if (module := sys.modules.get(name)) is not None and module.__file__
+    )
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(libraries):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def as_dtype(operation: str, value: Any) -> np.dtype[Any]:

@@ -222,7 +222,7 @@ def _check_named_scale(check: _Checks, x: Any, weight: Any, scale: str) -> None:
     if isinstance(weight, PackedSigns):
         raise ValueError(
             f"{check.operation}: scale {scale!r} needs the weight's magnitudes, which PackedSigns has "
-            "dropped; use pack_filters(weight[:, :, None, None]), which keeps their mean"
+            "dropped; pack the real weight by pack_filters(weight[:, :, None, None]), which keeps their mean"
         )
     if scale == "xnor" and isinstance(x, PackedSigns):
         raise ValueError(

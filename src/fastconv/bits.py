@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._advice import how_to_words
 from fastconv._backends import Array, adapted, backend_of
 from fastconv._checks import (
     as_array,
     as_dtype,
     broadcast_shapes,
     check_out,
+    check_signs,
     choice,
     flag,
     integer,
@@ -225,7 +227,8 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     Parameters
     ----------
     x : real array, shape (..., n, ...)
-        bool (True is +1, False is -1), integers, float16, float32 or float64.
+        bool (True is +1, False is -1), integers, float16, float32 or float64. Unsigned integers want a
+        threshold: without one, all their signs are +1.
     axis : int
         The axis of length n. It becomes the last one of the result.
     zero : {1, -1}
@@ -244,10 +247,16 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     Raises
     ------
     TypeError
-        If ``x`` or ``threshold`` is complex or not numeric.
+        If ``x`` or ``threshold`` is complex or not numeric, or ``x`` is of uint64, which is likely words
+        (``PackedSigns(words, length)``), without a threshold.
     ValueError
         If ``axis`` is out of bounds, ``zero`` is neither 1 nor -1, or ``threshold`` holds a NaN
         or does not broadcast against ``x``.
+
+    Warns
+    -----
+    UserWarning
+        If ``x`` is of other unsigned integers without a threshold, and ``zero`` is 1.
 
     Examples
     --------
@@ -265,7 +274,9 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     axis = normalize_axis("pack_signs", axis, x.ndim)
     zero = sign("pack_signs", "zero", zero, (1, -1))
     thresholds: tuple[int, ...] = ()
-    if not (type(threshold) is int and threshold == 0):
+    if type(threshold) is int and threshold == 0:
+        check_signs("pack_signs", "x", x.dtype, zero, cure="pass threshold=, or ")
+    else:
         bounds = real_array("pack_signs", "threshold", threshold)
         if isinstance(bounds, np.ndarray) and np.isnan(bounds).any():
             raise ValueError("pack_signs: threshold must not be NaN")
@@ -360,8 +371,8 @@ def _words(operation: str, name: str, value: Any) -> Array:
     array = as_array(operation, name, value)
     if array.dtype.newbyteorder("=") != np.uint64:
         raise TypeError(
-            f"{operation}: {name} must be an array of uint64 (64 bits a word), got dtype {array.dtype}; "
-            "rows of 8 n bytes become words with x.view(numpy.uint64)"
+            f"{operation}: {name} must be an array of uint64 (64 bits a word), got dtype {array.dtype}"
+            f"{how_to_words(value, array)}"
         )
     return array
 

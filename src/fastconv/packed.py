@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from fastconv._advice import how_to_words
 from fastconv._backends import BACKENDS, Array, adapted, backend_of
 from fastconv._checks import as_dtype, flag, integer
 from fastconv._specs.bits import UnpackBits, memory_of
@@ -240,6 +242,16 @@ def _require_array(owner: str, name: str, value: Any, dtype: str) -> None:
         raise TypeError(f"{owner}: {name} must be an array of {dtype}, got {got}")
 
 
+def _how_to_words(words: Any) -> str:
+    """:func:`how_to_words` of what may be a tensor, which nobody has lent yet."""
+    backend = backend_of("words", words)
+    with suppress(TypeError, RuntimeError):  # what cannot be lent has no advice either
+        if backend.lender:
+            return how_to_words(words, backend.view(words.detach()), backend.namespace)
+        return how_to_words(words, words if hasattr(words, "dtype") else np.asarray(words))
+    return ""
+
+
 @cache
 def _name(dtype: Any) -> str:
     """What a library calls its ``dtype``; PyTorch's have no name, but print as "torch.uint64"."""
@@ -247,7 +259,10 @@ def _name(dtype: Any) -> str:
 
 
 def _require_words(owner: str, words: Any, ndim: int) -> None:
-    _require_array(owner, "words", words, "uint64")
+    try:
+        _require_array(owner, "words", words, "uint64")
+    except TypeError as error:
+        raise TypeError(f"{error}{_how_to_words(words)}") from None
     if words.ndim < ndim:
         raise ValueError(
             f"{owner}: words must have at least {ndim} dimensions, got shape {tuple(words.shape)}"

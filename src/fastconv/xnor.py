@@ -11,6 +11,7 @@ from fastconv._checks import (
     Pair,
     broadcast_shapes,
     check_out,
+    check_signs,
     float_result,
     integer,
     normalize_axis,
@@ -55,9 +56,14 @@ def xnor_matmul(a: Any, b: Any, /, *, out: Array | None = None) -> Array:
     Raises
     ------
     TypeError
-        For complex operands.
+        For complex operands, or operands of uint64 (words become ``PackedSigns(words, length)``).
     ValueError
         If the shapes do not fit, or k >= 2**31.
+
+    Warns
+    -----
+    UserWarning
+        For other unsigned integers, whose signs are all +1.
 
     Notes
     -----
@@ -133,9 +139,15 @@ def xnor_linear(
     Raises
     ------
     TypeError
-        For complex operands, or a ``threshold`` that is not a Threshold.
+        For complex operands, operands of uint64 (words become ``PackedSigns(words, length)``), or a
+        ``threshold`` that is not a Threshold.
     ValueError
         For shapes that do not fit, or a scale that needs magnitudes packing has dropped.
+
+    Warns
+    -----
+    UserWarning
+        For other unsigned integers, whose signs are all +1.
 
     Examples
     --------
@@ -182,9 +194,14 @@ def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     Raises
     ------
     TypeError
-        For complex weights.
+        For complex weights, or weights of uint64 (words become ``PackedFilters(words, channels, alpha)``).
     ValueError
         For another number of dimensions.
+
+    Warns
+    -----
+    UserWarning
+        For other unsigned integers, whose signs are all +1, if ``zero`` is 1.
 
     Examples
     --------
@@ -199,6 +216,7 @@ def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     if weight.ndim != 4:
         raise ValueError(f"{operation}: weight must have shape (O, C / groups, kh, kw), got {weight.shape}")
     zero = sign(operation, "zero", zero, (1, -1))
+    check_signs(operation, "weight", weight.dtype, zero, cure="")
     return _packed(backend, weight, zero)
 
 
@@ -267,9 +285,15 @@ def xnor_conv2d(
     Raises
     ------
     TypeError
-        For complex operands, or a ``threshold`` that is not a Threshold.
+        For complex operands, operands of uint64 (words become ``PackedSigns(words, length)``), or a
+        ``threshold`` that is not a Threshold.
     ValueError
         For shapes that do not fit, or a scale that needs magnitudes packing has dropped.
+
+    Warns
+    -----
+    UserWarning
+        For other unsigned integers, whose signs are all +1.
 
     Notes
     -----
@@ -292,7 +316,7 @@ def xnor_conv2d(
     if not packed:
         words = x = _signs(operation, "x", x)
     if not made:
-        weight = _signs(operation, "weight", weight)
+        weight = _signs(operation, "weight", weight, cure="")
     if isinstance(weight, PackedSigns):
         raise TypeError(f"{operation}: weight must be a real array or PackedFilters, got PackedSigns")
     options = data_format, stride, padding, dilation, groups, pad_value
@@ -495,9 +519,14 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
     Raises
     ------
     TypeError
-        For complex ``x``.
+        For complex ``x``, or ``x`` of uint64, which is likely words.
     ValueError
         For ``bits`` below 1 or an axis out of bounds.
+
+    Warns
+    -----
+    UserWarning
+        For other unsigned integers, whose signs are all +1.
 
     Notes
     -----
@@ -519,6 +548,7 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
         raise ValueError(f"{operation}: x must have at least 1 dimension, got a scalar")
     bits = integer(operation, "bits", bits, 1)
     axis = None if axis is None else normalize_axis(operation, axis, x.ndim)
+    check_signs(operation, "x", x.dtype, cure="")
     terms = backend.plan(BinarizeResidual(x.shape, x.dtype, bits, axis))(x)
     return [(scale, PackedSigns(words, x.shape[-1])) for scale, words in terms]
 
@@ -551,13 +581,15 @@ def _dtype(x: Any) -> Any:
     return None if isinstance(x, PackedSigns) else x.dtype
 
 
-def _signs(operation: str, name: str, value: Any) -> Any:
-    """``value`` as PackedSigns or a real array."""
+def _signs(operation: str, name: str, value: Any, *, cure: str | None = None) -> Any:
+    """``value`` as PackedSigns or a real array, which :func:`check_signs` takes."""
     if isinstance(value, PackedSigns):
         return value
     if isinstance(value, PackedFilters):
         raise TypeError(f"{operation}: {name} must be a real array or PackedSigns, got PackedFilters")
-    return real_array(operation, name, value)
+    array = real_array(operation, name, value)
+    check_signs(operation, name, array.dtype, cure=cure)
+    return array
 
 
 def _parameter(operation: str, name: str, value: Any) -> Array:

@@ -86,3 +86,47 @@ def test_layers_and_deployed_models_give_the_same_in_every_world(world):
     for given, wanted in zip(actual, expected, strict=True):
         assert given.dtype == wanted.dtype
         assert given.detach().numpy().tobytes() == wanted.detach().numpy().tobytes()
+
+
+def takes_numbers():
+    """What takes the signs of a tensor of images, by the operation that it names."""
+    torch.manual_seed(0)
+    filters = BinaryConv2d(3, 8, 3).packed().words
+    conv, _ = deploy(nn.Sequential(BinaryConv2d(3, 8, 3), Sign(), BinaryConv2d(8, 4, 3)))
+    several, _ = deploy(nn.Sequential(BinaryConv2d(3, 8, 3, activation_bits=2)))
+    pooled, _ = deploy(nn.Sequential(nn.Conv2d(3, 3, 1), Sign(), BinaryMaxPool2d(2), BinaryConv2d(3, 4, 3)))
+    rows, _ = deploy(nn.Sequential(BinaryLinear(12, 4, scale="xnor")))
+    options = [1, 1], [0, 0, 0, 0], [1, 1], 1, 0
+    return {
+        "xnor_conv2d": conv,
+        "xnor_conv2d, in a model": nn.Sequential(conv),
+        "xnor_conv2d, followed": conv[0],
+        "binarize_residual": several,
+        "pack_signs": pooled[1:],
+        "xnor_linear": rows,
+        "Sign": Sign(),
+        "pack_signs, operator": lambda x: operators.pack_signs(x, 1),
+        "binarize_residual, operator": lambda x: operators.binarize_residual(x, 2),
+        "xnor_conv2d, operator": lambda x: operators.xnor_conv2d(x, filters, 3, *options),
+    }
+
+
+NUMBERS = takes_numbers()
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_unsigned_tensors_are_warned_of_in_every_call(name):
+    x = torch.randint(0, 255, (2, 3, 12, 12), dtype=torch.uint8)
+    operation = name.partition(",")[0]
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=f"^{operation}: all signs of x are .1") as caught:
+            NUMBERS[name](x)
+        assert [warning.filename for warning in caught] == [__file__]
+        with pytest.raises(UserWarning, match=f"^{operation}: all signs"):
+            NUMBERS[name](x)
+
+
+def test_nothing_is_said_of_comparisons_with_numbers():
+    model, _ = deploy(nn.Sequential(nn.BatchNorm2d(3), BinaryConv2d(3, 4, 3)).eval())
+    x = torch.randint(0, 255, (2, 3, 12, 12), dtype=torch.uint8)
+    assert torch.equal(model(x), model(x.float()))

@@ -1,4 +1,4 @@
-"""What the caller has set for himself neither changes a result nor is changed."""
+"""The error state that the caller has set for NumPy neither changes a result nor is changed."""
 
 import numpy as np
 import pytest

@@ -19,7 +19,7 @@ from binary_calls import (
     to_backend,
 )
 from fastconv import PackedSigns, hamming_distance, pack_filters, reference, xnor_conv2d
-from strategies import FLOATS, REAL, arrays, few, seeds, symmetric_paddings, values, windows
+from strategies import FLOATS, SIGNED, arrays, few, seeds, symmetric_paddings, values, windows
 
 
 def converted(backend, options):
@@ -45,7 +45,7 @@ def test_conv2d_equals_reference(backend, output, grouping, data):
 @given(st.data(), windows())
 def test_one_image_equals_reference(backend, data, drawn):
     size, kernel, options = drawn
-    x, weight = data.draw(arrays(size, REAL)), data.draw(arrays(kernel, FLOATS))
+    x, weight = data.draw(arrays(size, SIGNED)), data.draw(arrays(kernel, FLOATS))
     options |= {"pad_value": data.draw(st.sampled_from([0, 1, -1]))}
     options |= data.draw(outputs_of(1, kernel[0] * kernel[1]))
     actual = xnor_conv2d(backend.asarray(x), backend.asarray(weight), **converted(backend, options))

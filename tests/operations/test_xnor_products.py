@@ -17,7 +17,7 @@ from binary_calls import (
     to_backend,
 )
 from fastconv import reference, xnor_linear, xnor_matmul
-from strategies import MANY, REAL, arrays, few, seeds, shapes, values
+from strategies import MANY, SIGNED, arrays, few, seeds, shapes, values
 
 STACKS = {
     "rows": ([()], [()]),
@@ -34,8 +34,8 @@ def products(draw, stacks):
     m, k, n = (draw(st.sampled_from([1, 2, 5, 13, 64, 65, 130])) for _ in range(3))
     one, other = ((*draw(st.sampled_from(leading)),) for leading in STACKS[stacks])
     flat = draw(st.sampled_from(["a", "b", "both"])) if stacks == "rows" else ""
-    a = draw(arrays((k,) if flat in ("a", "both") else (*one, m, k), REAL, special=MANY))
-    b = draw(arrays((k,) if flat in ("b", "both") else (*other, k, n), REAL, special=MANY))
+    a = draw(arrays((k,) if flat in ("a", "both") else (*one, m, k), SIGNED, special=MANY))
+    b = draw(arrays((k,) if flat in ("b", "both") else (*other, k, n), SIGNED, special=MANY))
     pack_a, pack_b = draw(st.booleans()), draw(st.booleans())
     return (
         reference.pack_signs(a) if pack_a else a,
@@ -65,7 +65,7 @@ def test_matmul_equals_the_product_in_floats(backend, seed, m, k, n):
 @given(st.data())
 def test_linear_equals_reference(backend, output, data):
     features, outputs = data.draw(st.sampled_from(CHANNELS)), data.draw(st.sampled_from(FILTERS))
-    x = data.draw(arrays((*data.draw(shapes(0, 2, (1, 2, 7))), features), REAL))
+    x = data.draw(arrays((*data.draw(shapes(0, 2, (1, 2, 7))), features), SIGNED))
     w = data.draw(arrays((outputs, features), WEIGHTS, magnitude=1.0))
     output = data.draw(outputs_of(outputs, features, (output,)))
     if data.draw(st.booleans()) and not by_windows(output):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from closeness import assert_same, assert_within, rounding_of_sums
 from fastconv import PackedFilters, PackedSigns, Threshold, reference
-from strategies import FEW, FLOATS, REAL, arrays, seeds, windows
+from strategies import FEW, FLOATS, SIGNED, arrays, seeds, windows
 
 CHANNELS = (1, 2, 3, 5, 12, 13, 24, 63, 64, 65, 130)
 FILTERS = (1, 2, 7, 8, 9, 33, 64, 70)
@@ -66,7 +66,7 @@ def convolutions(
     size, kernel, place = draw(windows(room=room))
     output = draw(outputs_of(groups * filters, channels * kernel[0] * kernel[1], outputs))
     special = 0 if by_windows(output) else FEW
-    x = draw(arrays((draw(st.integers(1, 2)), groups * channels, *size), REAL, special=special))
+    x = draw(arrays((draw(st.integers(1, 2)), groups * channels, *size), SIGNED, special=special))
     weight = draw(arrays((groups * filters, channels, *kernel), WEIGHTS, magnitude=1.0))
     place |= {"groups": groups, "pad_value": draw(st.sampled_from([0, 1, -1]))}
     return Convolution(x, weight, place, output)

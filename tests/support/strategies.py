@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 INTEGERS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 FLOATS = ("f2", "f4", "f8")
 REAL = ("?", *INTEGERS, *FLOATS)
+SIGNED = ("?", "i1", "i2", "i4", "i8", *FLOATS)
+"""Of which both signs occur, so that nothing is to be said where signs are taken."""
 COMPLEX = ("c8", "c16")
 LAYOUTS = ("C", "F", "reversed", "strided", "byteswapped", "read-only")
 LENGTHS = (1, 2, 3, 7, 63, 64, 65, 130)

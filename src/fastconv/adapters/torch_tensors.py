@@ -7,12 +7,13 @@ that would have it are rounded to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
+from fastconv._advice import LENT_BY
 from fastconv._backends import Array, backend_of
 from fastconv.packed import Packed, PackedSigns
 
@@ -31,7 +32,18 @@ LENT = {
 }
 """Dtypes that NumPy and CuPy have, and bfloat16."""
 
-ON_CPU = nullcontext()
+
+class _Lending:
+    """While arrays of the CPU are lent."""
+
+    def __enter__(self) -> None:
+        LENT_BY.set("torch")
+
+    def __exit__(self, *_: object) -> None:
+        LENT_BY.set("")
+
+
+ON_CPU = _Lending()
 
 
 def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
@@ -101,24 +113,45 @@ def to_tensor(array: Array) -> torch.Tensor:
 def _check(name: str, tensors: list[torch.Tensor], args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
     """Refuse what cannot be lent, and tensors of two devices or beside other arrays."""
     values = [*args, *(value for key, value in options.items() if key not in NESTED)]
-    if any(isinstance(value, (list, tuple)) and tensors_in(value) for value in values):
-        raise TypeError(f"{name}: got a sequence of tensors; pass one tensor, torch.stack of them")
+    for value in values:
+        if isinstance(value, (list, tuple)) and tensors_in(value):
+            shapes = {getattr(part, "shape", None) for part in value}
+            stacked = ", torch.stack(x)" if len(shapes) == 1 and None not in shapes else ""
+            raise TypeError(f"{name}: got a sequence of tensors; pass one tensor{stacked}")
     for tensor in tensors:
         if tensor.requires_grad:
             raise TypeError(
                 f"{name}: no gradient flows through it, and a tensor that requires one was given; "
                 "train with the layers of fastconv.nn, or pass x.detach()"
             )
+        if tensor.is_nested:
+            raise TypeError(f"{name}: tensors must not be nested; pass x.to_padded_tensor(0)")
         if tensor.layout != torch.strided:
             raise TypeError(f"{name}: tensors must be strided, got {tensor.layout}; pass x.to_dense()")
         if tensor.device.type not in ("cpu", "cuda"):
             raise TypeError(f"{name}: tensors must be on the CPU or a CUDA device, got {tensor.device}")
         if tensor.dtype not in LENT:
-            raise TypeError(f"{name}: tensors of {tensor.dtype} are not supported; convert with x.to(dtype)")
+            raise TypeError(f"{name}: tensors of {tensor.dtype} are not supported{_how_to_lend(tensor)}")
     if any(tensor.device != tensors[0].device for tensor in tensors[1:]):
         devices = " and ".join(sorted({str(tensor.device) for tensor in tensors}))
         raise TypeError(f"{name}: all tensors of one call must be on one device, got {devices}")
     backend_of(name, *_arrays_in(values), *_arrays_in(_parts(options.get(key) for key in NESTED)))
+
+
+def _how_to_lend(tensor: torch.Tensor) -> str:
+    """What makes a tensor of a dtype that NumPy has, if anything does: the end of a sentence."""
+    if tensor.is_quantized:
+        return "; convert with x.dequantize()"
+    if tensor.is_complex():
+        return "; convert with x.to(torch.complex64)"
+    return "; convert with x.to(torch.float32)" if tensor.is_floating_point() else ""
+
+
+def conversion(tensor: torch.Tensor) -> str:
+    """How ``tensor`` becomes an array of NumPy."""
+    widened = ".float()" if tensor.dtype == torch.bfloat16 else ""
+    resolved = ".resolve_conj().resolve_neg()" if tensor.is_conj() or tensor.is_neg() else ""
+    return f"x.detach().cpu(){widened}{resolved}.numpy()"
 
 
 def _arrays_in(values: Iterable[Any]) -> list[Any]:
@@ -199,7 +232,7 @@ def _converted(value: Any, convert: Callable[[Any], Any]) -> Any:
 
 
 def placed(device: torch.device) -> AbstractContextManager[None]:
-    """Kernels and their arrays on ``device`` and PyTorch's current stream."""
+    """Kernels and their arrays, which are lent, on ``device`` and PyTorch's current stream."""
     return ON_CPU if device.type == "cpu" else _on_current_stream(device)
 
 
@@ -208,5 +241,5 @@ def _on_current_stream(device: torch.device) -> Iterator[None]:
     import cupy
 
     stream = torch.cuda.current_stream(device).cuda_stream
-    with cupy.cuda.Device(device.index), cupy.cuda.ExternalStream(stream, device.index):
+    with ON_CPU, cupy.cuda.Device(device.index), cupy.cuda.ExternalStream(stream, device.index):
         yield

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fastconv._backends import Array, backend_of
+from fastconv._checks import check_signs
 from fastconv._specs.bits import Compare, memory_of
 from fastconv.adapters.torch_tensors import to_array
 from fastconv.packed import PackedFilters
@@ -58,6 +59,19 @@ def comparison(x: Array, axis: int, tau: Tensor, flip: Tensor) -> Planned:
     bounds = lent(tau), lent(flip)
     plan = backend_of("compare", x, *bounds).plan(Compare(memory_of(x), axis % x.ndim))
     return partial(plan, tau=bounds[0], flip=bounds[1])
+
+
+def of_signs(plan: Planned, operation: str, dtype: Any) -> Planned:
+    """A ``plan`` that takes the signs of numbers of ``dtype``, which every call of it says something about
+    if they are unsigned."""
+    if dtype is None or dtype.kind != "u":
+        return plan
+
+    def run(x: Array) -> Array:
+        check_signs(operation, "x", dtype)
+        return plan(x)
+
+    return run
 
 
 def state_of(tensors: Sequence[Tensor | None]) -> list[tuple[int, int]] | None:

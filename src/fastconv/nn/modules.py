@@ -20,7 +20,7 @@ from fastconv._checks import real_array
 from fastconv._epilogue import Asked, Epilogue, epilogue_of
 from fastconv._specs.xnor import BinaryLinear, completed, conv_spec, linear_shape, pool_spec
 from fastconv.nn import operators
-from fastconv.nn.arrays import Planned, filters_of, lent, lent_if_any
+from fastconv.nn.arrays import Planned, filters_of, lent, lent_if_any, of_signs
 from fastconv.nn.packing import zero_words
 from fastconv.nn.sequential import PackedModule
 from fastconv.nn.several_bits import sum_of_products
@@ -165,7 +165,8 @@ class PackedConv2d(PackedLayer):
         spec = conv_spec(options, operation, signs.shape, dtype is None, filters.shape)
         epilogue = self._epilogue(operation, signs, filters, spec.shape)
         spec = completed(spec, dtype, epilogue.outcome)
-        return _bound(backend_of(operation, x, filters.words).plan(spec), filters, epilogue)
+        plan = _bound(backend_of(operation, x, filters.words).plan(spec), filters, epilogue)
+        return of_signs(plan, operation, dtype)
 
     def extra_repr(self) -> str:
         return (
@@ -228,7 +229,8 @@ class PackedLinear(PackedLayer):
         shape = linear_shape(operation, signs.shape, filters.shape[:2])
         epilogue = self._epilogue(operation, signs, filters, shape)
         spec = BinaryLinear(signs.shape, dtype, filters.shape[0], epilogue.outcome)
-        return _bound(backend_of(operation, x, filters.words).plan(spec), filters, epilogue)
+        plan = _bound(backend_of(operation, x, filters.words).plan(spec), filters, epilogue)
+        return of_signs(plan, operation, dtype)
 
     def _check(self, shape: Sequence[int]) -> None:
         if self.rows_only and len(shape) != 2:

@@ -13,7 +13,7 @@ from fastconv._backends import Array, backend_of
 from fastconv._checks import real_array
 from fastconv._specs import bits
 from fastconv.nn import operators
-from fastconv.nn.arrays import Planned, comparison
+from fastconv.nn.arrays import Planned, comparison, of_signs
 from fastconv.nn.sequential import PackedModule
 from fastconv.packed import PackedSigns
 
@@ -54,7 +54,7 @@ class PackSigns(PackedModule):
         plan: Planned = backend_of("pack_signs", x).plan(
             bits.PackSigns(bits.memory_of(x), self._axis % x.ndim)
         )
-        return plan
+        return of_signs(plan, "pack_signs", x.dtype)
 
     @property
     def _axis(self) -> int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastconv._checks import Pair, pair
+from fastconv._checks import Pair, check_signs, pair
 from fastconv.nn import operators
 from fastconv.nn.gradients import StraightThrough, pad
 from fastconv.nn.options import check_clip, sides_around, sides_of
+
+UNSIGNED = {torch.uint8, torch.uint16, torch.uint32, torch.uint64}
 
 
 class Sign(nn.Module):
@@ -40,6 +43,8 @@ class Sign(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Signs of the shape and dtype of ``x``."""
+        if x.dtype in UNSIGNED:
+            check_signs("Sign", "x", np.dtype(str(x.dtype).removeprefix("torch.")), cure="")
         signs: Tensor = StraightThrough.apply(x, x.dtype, self.clip)
         return signs
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._backends import undisturbed
+from fastconv._checks import check_signs
 from fastconv.packed import PackedSigns
 from fastconv.reference._out import write
 
@@ -59,6 +60,8 @@ def unpackbits64(
 def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) -> PackedSigns:
     """As :func:`fastconv.pack_signs`."""
     x = np.asarray(x)
+    if type(threshold) is int and threshold == 0:
+        check_signs("pack_signs", "x", x.dtype, zero, cure="pass threshold=, or ")
     if x.dtype == np.bool_:
         x = np.where(x, np.int8(1), np.int8(-1))
     positive = x >= threshold if zero == 1 else x > threshold

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._backends import undisturbed
-from fastconv._checks import float_result, normalize_axis
+from fastconv._checks import check_signs, float_result, normalize_axis
 from fastconv._geometry import ImageLayout, Window, image_layout, window
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
 from fastconv.reference._out import write
@@ -19,7 +19,7 @@ from fastconv.reference.patches import tap_slices
 @undisturbed
 def xnor_matmul(a: Any, b: Any, /, *, out: Any = None) -> Any:
     """As :func:`fastconv.xnor_matmul`."""
-    left, right = signs_of(a), signs_of(b)
+    left, right = signs_of(a, "xnor_matmul", "a"), signs_of(b, "xnor_matmul", "b")
     if isinstance(b, PackedSigns) and right.ndim > 1:
         right = np.swapaxes(right, -1, -2)
     return write(left.astype(np.int32) @ right.astype(np.int32), out)
@@ -42,9 +42,9 @@ def xnor_linear(
     if isinstance(weight, PackedFilters):
         rows, magnitudes = signs_of(weight)[:, :, 0, 0], weight.alpha
     else:
-        rows = signs_of(weight)
+        rows = signs_of(weight, "xnor_linear", "weight")
         magnitudes = None if isinstance(weight, PackedSigns) else mean_magnitude(np.asarray(weight))
-    y = signs_of(x).astype(np.int32) @ rows.T.astype(np.int32)
+    y = signs_of(x, "xnor_linear").astype(np.int32) @ rows.T.astype(np.int32)
     k = None
     if isinstance(scale, str):
         if scale == "xnor":
@@ -63,7 +63,8 @@ def xnor_linear(
 def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     """As :func:`fastconv.pack_filters`."""
     weight = np.asarray(weight)
-    packed = pack_signs(weight, axis=1, zero=zero)
+    check_signs("pack_filters", "weight", weight.dtype, zero, cure="")
+    packed = pack_signs(weight, axis=1, zero=zero, threshold=np.int64(0))
     return PackedFilters(packed.words, packed.length, mean_magnitude(weight))
 
 
@@ -89,9 +90,9 @@ def xnor_conv2d(
 ) -> Any:
     """As :func:`fastconv.xnor_conv2d`."""
     packed = isinstance(x, PackedSigns)
-    image = signs_of(x)
+    image = signs_of(x, "xnor_conv2d")
     source = image_layout("xnor_conv2d", image.shape, "NHWC" if packed else data_format, (2, 4))
-    kernel = signs_of(weight)
+    kernel = signs_of(weight, "xnor_conv2d", "weight", cure="")
     if kernel.ndim == 2:
         kernel = kernel[None, None]
     w = window("xnor_conv2d", source.sizes(image.shape)[2:], kernel.shape[2:], stride, padding, dilation)
@@ -175,7 +176,7 @@ def fold_batchnorm(
 @undisturbed
 def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: Any = 0) -> PackedSigns:
     """As :func:`fastconv.binary_max_pool2d`."""
-    image = signs_of(x)
+    image = signs_of(x, "binary_max_pool2d", cure="")
     layout = image_layout("binary_max_pool2d", image.shape, "NHWC", (3, 4))
     n, c, *size = layout.sizes(image.shape)
     w = window(
@@ -194,6 +195,7 @@ def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: 
 @undisturbed
 def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Any, PackedSigns]]:
     """As :func:`fastconv.binarize_residual`."""
+    check_signs("binarize_residual", "x", np.asarray(x).dtype, cure="")
     rest = real(x).astype(result_dtype(x))
     kept = None if axis is None else normalize_axis("", axis, rest.ndim)
     others = None if axis is None else tuple(d for d in range(rest.ndim) if d != kept)
@@ -210,13 +212,15 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
     return terms
 
 
-def signs_of(x: Any) -> Any:
-    """+1 and -1 as int8, whatever ``x`` holds them in."""
+def signs_of(x: Any, operation: str = "", name: str = "x", cure: str | None = None) -> Any:
+    """+1 and -1 as int8, whatever ``x`` holds them in; the other arguments are for :func:`check_signs`."""
     if isinstance(x, PackedSigns):
         return unpackbits64(x.words, count=x.length).astype(np.int8) * np.int8(2) - np.int8(1)
     if isinstance(x, PackedFilters):
         return signs_of(PackedSigns(x.words, x.channels)).transpose(0, 3, 1, 2)
-    return np.where(real(x) >= 0, np.int8(1), np.int8(-1))
+    x = real(x)
+    check_signs(operation, name, x.dtype, cure=cure)
+    return np.where(x >= 0, np.int8(1), np.int8(-1))
 
 
 def real(x: Any) -> Any:

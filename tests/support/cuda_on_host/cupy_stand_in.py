@@ -22,7 +22,7 @@ NAMES = (
     "abs", "add", "all", "any", "arange", "array_equal", "broadcast_to", "clip", "concatenate", "empty_like",
     "equal", "expand_dims", "finfo", "full", "greater", "greater_equal", "iinfo", "isfinite", "isnan", "less",
     "logical_and", "logical_not", "logical_xor", "matmul", "maximum", "mean", "minimum", "moveaxis",
-    "multiply", "negative", "ones", "reciprocal", "reshape", "result_type", "rint", "shares_memory",
+    "multiply", "negative", "ones", "pad", "reciprocal", "reshape", "result_type", "rint", "shares_memory",
     "may_share_memory", "sqrt", "stack", "subtract", "sum", "take", "transpose", "where", "zeros",
     "zeros_like", "dtype", "float16", "float32", "float64", "complex64", "complex128", "int8", "int16",
     "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool_", "newaxis", "pi", "inf", "nan",
