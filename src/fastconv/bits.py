@@ -228,7 +228,7 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     ----------
     x : real array, shape (..., n, ...)
         bool (True is +1, False is -1), integers, float16, float32 or float64. Unsigned integers want a
-        threshold: without one, all their signs are +1.
+        threshold, of which the int 0, the default, is none: without one, all their signs are +1.
     axis : int
         The axis of length n. It becomes the last one of the result.
     zero : {1, -1}

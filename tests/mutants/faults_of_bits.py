@@ -15,7 +15,35 @@ COMPARISONS = "test_bits_signs.py::test_comparisons_with_a_number_for_each_chann
 DISTANCES = "test_bits_distances.py"
 MEMORY_OF_COUNTS = "test_bits_memory.py::test_counts_in_any_memory_equal_reference[numpy]"
 
+OF_ERRORS = "test_error_state.py::test_error_states_change_no_result[numpy-binarize_residual]"
+OF_UNSIGNED = "test_signs_of_unsigned.py::test_nothing_is_said_where_zero_is_minus_one"
+OF_WORDS = "test_signs_of_unsigned.py::test_words_are_refused_and_sent_to_where_they_belong"
+
 FAULTS: list[Fault] = [
+    *of(
+        "_backends.py",
+        (
+            "the caller's error state holds inside",
+            'undisturbed = np.errstate(all="ignore")',
+            "undisturbed = np.errstate()",
+            OF_ERRORS,
+        ),
+    ),
+    *of(
+        "_checks.py",
+        (
+            "masks are warned of",
+            "    if zero == 1:\n        warnings",
+            "    if zero:\n        warnings",
+            OF_UNSIGNED,
+        ),
+        (
+            "words are taken for numbers",
+            "if dtype.itemsize == 8:",
+            "if dtype.itemsize == 16:",
+            OF_WORDS,
+        ),
+    ),
     *of(
         "cpu/bits/nonzeros.py",
         (

@@ -54,8 +54,8 @@ class BinaryConv2d(BinaryLayer):
     -----
     With W~ = alpha * sign(W) and n weights a filter, "alpha" and "xnor" have XNOR-Net's gradient
     dC/dW = dC/dW~ * (1/n + alpha * [abs(W) <= clip]) (Rastegari et al. 2016, section 3.1). Otherwise it is
-    dC/dsign(W) * [abs(W) <= clip], and for several bits dC/dW^ * [abs(W) <= clip], W^ being their sum: that of
-    CNTK if ``clip`` is the number of bits. K, the learned scale and the bias have the gradients they have.
+    dC/dsign(W) * [abs(W) <= clip], and for several bits dC/dW^ * [abs(W) <= clip], W^ being their sum: CNTK's
+    if ``clip`` is the number of bits. K, the learned scale and the bias have the gradients they have.
 
     Examples
     --------
