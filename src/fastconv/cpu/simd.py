@@ -118,6 +118,30 @@ def poke(typing: Any, x: Any, index: Any, value: Any) -> Any:
 
 
 @intrinsic
+def transpose_block(typing: Any, x: Any, start: Any, pitch: Any, out: Any, target: Any, step: Any) -> Any:
+    """out[target + j * step + i] = x[start + i * pitch + j] for i, j < 16, both of one dtype."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, begin, line, result, at, spacing = args
+        rows = [
+            _load(context, builder, x, source, builder.add(begin, builder.mul(line, _i64(i))), PIXELS)
+            for i in range(PIXELS)
+        ]
+        low = [_i32(k // 2 + k % 2 * PIXELS) for k in range(PIXELS)]
+        high = [_i32(k.constant + PIXELS // 2) for k in low]
+        masks = [ir.Constant(ir.VectorType(_i32, PIXELS), mask) for mask in (low, high)]
+        for _ in range(4):  # interleaving row i with row i + 8 four times turns the block over
+            pairs = zip(rows[: PIXELS // 2], rows[PIXELS // 2 :], strict=True)
+            rows = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in masks]
+        for j, row in enumerate(rows):
+            _store(context, builder, out, result, builder.add(at, builder.mul(spacing, _i64(j))), row)
+        return context.get_dummy_value()
+
+    index = types.intp
+    return types.void(x, index, index, out, index, index), generate
+
+
+@intrinsic
 def fence(typing: Any) -> Any:
     """What was stored is in memory before whatever comes next."""
 

@@ -8,13 +8,20 @@ from typing import Any
 
 from fastconv._specs.correlation import Filter, Layer
 from fastconv.cpu.arrays import Array
-from fastconv.cpu.correlation.blocks import Blocks
-from fastconv.cpu.correlation.dense import Dense, multiplies
+from fastconv.cpu.correlation import blocks, channels, dense, matrix, planes
 from fastconv.cpu.correlation.methods import Correlation
+
+LAYERS = (planes, channels, matrix, dense, blocks)
+"""Ways to a layer, each with ``supports(spec)`` and ``plan(spec)``; the first that supports it is taken."""
+
+
+def plan_layer(spec: Layer) -> Callable[..., Array]:
+    return next(way.plan(spec) for way in LAYERS if way.supports(spec))
+
 
 PLANNERS: dict[type, Callable[[Any], Callable[..., Array]]] = {
     Filter: Correlation,
-    Layer: lambda spec: Dense(spec) if multiplies(spec) else Blocks(spec),
+    Layer: plan_layer,
 }
 
 

@@ -14,6 +14,11 @@ BLOCK_BYTES = 8 * 1024 * 1024
 and 120 in complex64."""
 
 
+def supports(spec: Layer) -> bool:
+    """Any layer."""
+    return True
+
+
 class Blocks:
     """The plan of a layer: how many channels (``planes``) and windows (``length``) are in a block."""
 
@@ -75,3 +80,6 @@ class Blocks:
         columns = np.empty((len(image) * self.spec.window.taps, count), self.bits)
         self.gather(image.view(self.bits), first, columns)
         return columns.view(image.dtype).astype(self.work, copy=False)
+
+
+plan = Blocks

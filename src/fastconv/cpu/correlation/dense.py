@@ -58,7 +58,7 @@ of an image of so many ``vectors``, at most ``pitch`` pixels, with ``block`` cha
 in ``out``."""
 
 
-def multiplies(spec: Layer) -> bool:
+def supports(spec: Layer) -> bool:
     """Whether :class:`Dense` takes a layer."""
     supported = spec.dtype in (np.float32, np.float64) and spec.x_dtype == spec.weight_dtype == spec.dtype
     return supported and prod(spec.shape) * prod(spec.weight) > 0 and spec.window.taps <= DEPTH
@@ -99,6 +99,9 @@ class Dense:
             column_step=column, weights=native(weight), bias=terms, out=target,
         )  # fmt: skip
         return deliver(target, out)
+
+
+plan = Dense
 
 
 def lies_in_steps(x: Array) -> bool:

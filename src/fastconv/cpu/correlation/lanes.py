@@ -1,0 +1,94 @@
+"""The explicit-SIMD building blocks of depthwise layers: vectors of 16 channels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from fastconv.cpu.simd import PIXELS, _address, _i64, _literal, _load, _multiply_add, _store
+
+LANES = PIXELS
+"""Channels of a vector, of every dtype: what :func:`fastconv.cpu.simd.transpose_block` turns over."""
+
+
+class Along(NamedTuple):
+    """Pixels of a vector of 16 channels: pixel q under tap t begins at panel[offsets[t] + start + q * step]."""
+
+    panel: Any
+    offsets: Any
+    start: int
+    step: int
+
+
+class Across(NamedTuple):
+    """Weights of a vector of 16 filters: those of tap t begin at weights[start + t * step]."""
+
+    weights: Any
+    start: int
+    step: int
+
+
+class Sums(NamedTuple):
+    """Sums of a vector of 16 filters: those of pixel q begin at sums[start + q * step]."""
+
+    sums: Any
+    start: int
+    step: int
+
+
+@intrinsic(prefer_literal=True)
+def multiply_channels(
+    typing: Any, under: Any, by: Any, before: Any, to: Any, depth: Any, pixels: Any
+) -> Any:
+    """The sums ``to`` = those ``before`` + the sum over t < ``depth`` of pixels ``under`` tap t, times its
+    weights ``by``, lane by lane, for so many ``pixels``, known when compiling."""
+    count = _literal(pixels, "pixels")
+    (panel, offsets, *_), weights, given, sums = under.types, by.types[0], before.types[0], to.types[0]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def steps(start: Any, step: Any) -> list[Any]:
+            return [builder.add(start, builder.mul(step, _i64(q))) for q in range(count)]
+
+        image, places, *along = cgutils.unpack_tuple(builder, args[0])
+        factors, begin, pitch = cgutils.unpack_tuple(builder, args[1])
+        earlier, *from_here = cgutils.unpack_tuple(builder, args[2])
+        results, *to_there = cgutils.unpack_tuple(builder, args[3])
+        starts, totals = steps(*along), []
+        for at in steps(*from_here):
+            value = _load(context, builder, given, earlier, at, LANES)
+            totals.append(cgutils.alloca_once(builder, value.type))
+            builder.store(value, totals[-1])
+        with cgutils.for_range(builder, args[4], intp=_i64) as loop:
+            offset = builder.load(_address(context, builder, offsets, places, loop.index))
+            at = builder.add(begin, builder.mul(loop.index, pitch))
+            factor = _load(context, builder, weights, factors, at, LANES)
+            for place, total in zip(starts, totals, strict=True):
+                pixel = _load(context, builder, panel, image, builder.add(place, offset), LANES)
+                builder.store(_product_added(builder, pixel, factor, builder.load(total)), total)
+        for at, total in zip(steps(*to_there), totals, strict=True):
+            _store(context, builder, sums, results, at, builder.load(total))
+        return context.get_dummy_value()
+
+    return types.void(under, by, before, to, types.intp, pixels), generate
+
+
+@intrinsic
+def copy_vector(typing: Any, x: Any, start: Any, y: Any, target: Any) -> Any:
+    """y[target + k] = x[start + k] for k < 16."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = _load(context, builder, x, args[0], args[1], LANES)
+        _store(context, builder, y, args[2], args[3], value)
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, y, types.intp), generate
+
+
+def _product_added(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, of floats or of integers, which wrap around."""
+    if isinstance(a.type.element, ir.IntType):
+        return builder.add(builder.mul(a, b), c)
+    return _multiply_add(builder, a, b, c)
