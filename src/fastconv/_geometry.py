@@ -128,6 +128,12 @@ _remembered = lru_cache(256)(Window)
 _remembered_window = lru_cache(256)(_window)
 
 
+def turned(window: Window) -> Window:
+    """The same window with rows and columns in each other's place."""
+    pairs = (window.size, window.kernel, window.stride, window.dilation, window.padding, window.output)
+    return _remembered(*(pair[::-1] for pair in pairs))
+
+
 def reach(kernel: Sequence[int], dilation: Sequence[int]) -> Pair:
     """Rows and columns from a window's first tap to its last."""
     rows, columns = (d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))

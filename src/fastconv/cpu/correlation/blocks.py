@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 from fastconv._specs.correlation import Layer
@@ -19,8 +21,14 @@ def supports(spec: Layer) -> bool:
     return True
 
 
+FEW_POSITIONS = 64
+"""Windows of an image up to which several images are multiplied at once, if they fit into a block: a product
+reads all weights, whatever it is multiplied with."""
+
+
 class Blocks:
-    """The plan of a layer: how many channels (``planes``) and windows (``length``) are in a block."""
+    """The plan of a layer: how many channels (``planes``) and windows (``length``) are in a block, or how
+    many whole images (``together``)."""
 
     def __init__(self, spec: Layer) -> None:
         self.spec = spec
@@ -28,7 +36,7 @@ class Blocks:
         n, c, _, _ = spec.layout.sizes(spec.x)
         window, groups = spec.window, spec.groups
         self.images, self.filters, self.channels = n, spec.weight[0] // groups, c // groups
-        taps, pixels = window.taps, window.positions
+        taps, pixels, self.together = window.taps, window.positions, 1
         if not (n * spec.weight[0] * pixels * self.channels):
             return
         itemsize = max(self.work.itemsize, spec.x_dtype.itemsize)
@@ -39,6 +47,8 @@ class Blocks:
         self.length = max(1, min(pixels, BLOCK_BYTES // (itemsize * elements)))
         self.bits = carrier(spec.x_dtype)
         self.gather = Gather(self.bits, window, self.planes, self.length)
+        if self.planes == self.channels and self.length == pixels <= FEW_POSITIONS:
+            self.together = max(1, min(n, BLOCK_BYTES // (itemsize * pixels * elements)))
 
     def __call__(self, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
         spec = self.spec
@@ -49,13 +59,27 @@ class Blocks:
         else:
             results = target.reshape(self.images, len(weight), pixels)
         matrices = weight.reshape(spec.groups, self.filters, self.channels * spec.window.taps)
-        for image, y in zip(spec.layout.nchw(x), results, strict=True):
-            for g in range(spec.groups):
-                own = slice(g * self.filters, (g + 1) * self.filters)
-                self._multiply(image[g * self.channels : (g + 1) * self.channels], matrices[g], y[own])
-                if bias is not None:
-                    y[own] += bias[own, None].astype(spec.dtype)
+        images = spec.layout.nchw(x)
+        for first, g in product(range(0, self.images, self.together), range(spec.groups)):
+            some, own = slice(first, first + self.together), slice(g * self.filters, (g + 1) * self.filters)
+            parts, y = images[some, g * self.channels : (g + 1) * self.channels], results[some, own]
+            if len(parts) > 1:
+                self._multiply_together(parts, matrices[g], y)
+            else:
+                self._multiply(parts[0], matrices[g], y[0])
+            if bias is not None:
+                y += bias[own, None].astype(spec.dtype)
         return deliver(target, out)
+
+    def _multiply_together(self, images: Array, filters: Array, y: Array) -> None:
+        """y (N, O, L) = ``filters`` (O, C * taps) times all windows of ``images`` (N, C, H, W)."""
+        n, _, length = y.shape
+        columns = np.empty((n, filters.shape[1], length), self.bits)
+        for image, part in zip(images.view(self.bits), columns, strict=True):
+            self.gather(image, 0, part)
+        rows = columns.view(images.dtype).transpose(0, 2, 1).astype(self.work, order="C", copy=False)
+        sums = rows.reshape(n * length, -1) @ filters.astype(self.work, copy=False).T
+        y[...] = sums.reshape(n, length, -1).transpose(0, 2, 1)
 
     def _multiply(self, image: Array, filters: Array, y: Array) -> None:
         """y (O, L) = ``filters`` (O, C * taps) times windows of ``image`` (C, H, W)."""

@@ -1,8 +1,9 @@
 """conv2d in float32 and float64: windows times filters in registers, without a matrix of windows.
 
 Pixels of the result are numbered along rows as long as padded ones. Numbered so, what one tap of a kernel
-sees in all windows is the image, moved: the taps of a kernel row share one strip of pixels. Where windows are
-more than one column apart, every tap has a strip of its own.
+sees in all windows is the image, moved: the taps of a kernel row share one strip of pixels. So do all rows of
+a kernel where rows of the image are short. Where windows are more than one column apart, every tap has a
+strip of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numba import carray
 from numpy.typing import NDArray
 
-from fastconv._geometry import Window
+from fastconv._geometry import Window, turned
 from fastconv._specs.correlation import Layer
 from fastconv.cpu.arrays import Array, deliver, flat_memory, native, readable, result
 from fastconv.cpu.correlation.blocks import Blocks
@@ -38,6 +39,9 @@ DEPTH = 256
 """Products per sum in registers: their pixels and the weights of a tile stay in L1. And the rounding errors
 of a long sum are those of short ones."""
 
+MOST_PANEL = 2 * 1024 * 1024
+"""Bytes of a worker's pixels, above which windows are copied by blocks: a cache would not hold them."""
+
 STRIP = 16
 """Vectors of pixels per task: with 256 products each, strips take half of a small L2 cache."""
 
@@ -47,37 +51,57 @@ MOST_FILTERS = 256
 SMALL_WORK = 1 << 20
 """Multiply-adds that one thread has done before another would wake up, see ``threads.SMALL``."""
 
+LINE_COST = 12
+"""Pixels that could be copied in the time that it takes to begin with another row of them."""
+
+FEW_POSITIONS, MANY_PRODUCTS = 32, 1 << 20
+"""Windows of an image up to which vectors would be half empty; and products of a call from which on that
+costs more than copying the windows of several images into one matrix."""
+
 DENSE = record(
     "x weights bias offsets panel totals out",
     f"{PLANES} image_step {WINDOW} images groups filters channels "
-    "strips reach block part pieces vectors pitch to_image to_filter to_pixel",
+    "rows strips wide reach block part pieces vectors pitch to_image to_filter to_row to_pixel",
 )
-"""Images x by filters, in groups of ``filters`` and ``channels``. A kernel row has so many ``strips`` of
-pixels, longer by ``reach`` than their windows. A task is a ``part`` of the filters at one of the ``pieces``
-of an image of so many ``vectors``, at most ``pitch`` pixels, with ``block`` channels at a time. to_*: steps
-in ``out``."""
+"""Images x by filters, in groups of ``filters`` and ``channels``. A kernel has so many ``rows`` of ``strips``
+of pixels, longer by ``reach`` than their windows; a row of the image is ``wide`` in them. A task is a
+``part`` of the filters at one of the ``pieces`` of an image of so many ``vectors``, at most ``pitch`` pixels,
+with ``block`` channels at a time. to_*: steps in ``out``."""
 
 
 def supports(spec: Layer) -> bool:
     """Whether :class:`Dense` takes a layer."""
     supported = spec.dtype in (np.float32, np.float64) and spec.x_dtype == spec.weight_dtype == spec.dtype
-    return supported and prod(spec.shape) * prod(spec.weight) > 0 and spec.window.taps <= DEPTH
+    if not supported or not prod(spec.shape) * prod(spec.weight):
+        return False
+    images, positions = spec.layout.sizes(spec.x)[0], spec.window.positions
+    if positions <= FEW_POSITIONS and images * positions * prod(spec.weight) >= MANY_PRODUCTS:
+        return False
+    numbers = tiling(spec, sliding(spec))
+    return panel_size(numbers) * spec.dtype.itemsize <= MOST_PANEL
+
+
+def sliding(spec: Layer) -> Window:
+    """The window of a layer, turned if its images are narrow: few long rows are laid out in less time than
+    many short ones, though their pixels are strided."""
+    (height, width), window = spec.window.output, spec.window
+    turning = width * (LINE_COST + height) < height * (LINE_COST + width / 8)
+    return turned(window) if turning else window
 
 
 class Dense:
     """The plan of a layer."""
 
     def __init__(self, spec: Layer) -> None:
-        self.spec = spec
-        values = tiling(spec)
+        self.spec, window = spec, sliding(spec)
+        self.turned = window is not spec.window
+        values = tiling(spec, window)
         kinds = dict.fromkeys(("x", "weights", "bias", "panel", "totals", "out"), spec.dtype)
-        rows = values["block"] * spec.window.kernel[0] * values["strips"]
-        length = values["pitch"] + values["reach"]
-        scratch = {"panel": rows * length, "totals": values["part"] * values["pitch"]}
+        scratch = {"panel": panel_size(values), "totals": values["part"] * values["pitch"]}
         work = prod(spec.weight) * spec.window.positions * values["images"]
         tasks = values["images"] * spec.groups * -(-values["filters"] // values["part"]) * values["pieces"]
         self.no_bias = np.zeros(spec.weight[0], spec.dtype)
-        places = offsets(spec.window, values["strips"], length, values["block"])
+        places = offsets(window, values)
         chunks = chunks_of_long(tasks, serially=work <= SMALL_WORK)
         self.job = Job(multiply, chunks, kinds, scratch, offsets=places, **values)
 
@@ -94,6 +118,8 @@ class Dense:
         terms = self.no_bias if bias is None else bias.astype(spec.dtype, order="C")
         flat, origin, steps = flat_memory(x)
         image, plane, row, column = spec.layout.sizes(steps)
+        if self.turned:
+            row, column, weight = column, row, weight.swapaxes(-2, -1)
         self.job(
             x=flat, extent=flat.size, origin=origin, image_step=image, plane_step=plane, row_step=row,
             column_step=column, weights=native(weight), bias=terms, out=target,
@@ -104,54 +130,74 @@ class Dense:
 plan = Dense
 
 
+def panel_size(numbers: dict[str, Any]) -> int:
+    """Pixels of a worker's panel."""
+    length = numbers["pitch"] + numbers["reach"]
+    return int(numbers["block"] * numbers["rows"] * numbers["strips"] * length)
+
+
 def lies_in_steps(x: Array) -> bool:
     """Whether kernels can read ``x`` where it is."""
     return x.flags.aligned and all(step % x.itemsize == 0 for step in x.strides)
 
 
-def tiling(spec: Layer) -> dict[str, Any]:
-    """All numbers of the record but those of the image's memory."""
-    window, images = spec.window, spec.layout.sizes(spec.x)[0]
+def tiling(spec: Layer, window: Window) -> dict[str, Any]:
+    """All numbers of the record but those of the image's memory, for the layer's ``window`` or its turned
+    one."""
+    images = spec.layout.sizes(spec.x)[0]
     (height, width), columns, dtype = window.output, window.kernel[1], spec.dtype
     lanes = VECTOR_BYTES // dtype.itemsize
-    reach = (columns - 1) * window.dilation[1]
-    strips = 1 if window.stride[1] == 1 and reach <= STRIP * lanes else columns
-    reach = reach if strips == 1 else 0
-    vectors = -(-(height * (width + reach) - reach) // lanes)
+    between = (columns - 1) * window.dilation[1]
+    strips = 1 if window.stride[1] == 1 and between <= STRIP * lanes else columns
+    between = between if strips == 1 else 0
+    wide = width + between
+    vectors = -(-(height * wide - between) // lanes)
     all_filters, channels, *_ = spec.weight
     filters, pixels = all_filters // spec.groups, window.positions
     workers = 1 if prod(spec.weight) * pixels * images <= SMALL_WORK else threads()
     pieces = -(-vectors // STRIP)
     if pieces >= workers:
         pieces = -(-pieces // workers) * workers  # so that threads end together
+    pitch = -(-vectors // pieces) * lanes
+    down = window.dilation[0] * wide
+    rows = 1 if strips == 1 == window.stride[0] and down < pitch else window.kernel[0]
+    reach = between + (down * (window.kernel[0] - 1) if rows == 1 else 0)
     parts = -(-filters // MOST_FILTERS)
     if images * spec.groups * pieces < workers:
         parts = max(parts, workers)
     pixel, filter = (all_filters, 1) if spec.layout.channels_last else (1, pixels)
+    row = spec.window.output[1] * pixel
+    if window is not spec.window:
+        row, pixel = pixel, row
     return window_numbers(window) | {
         "images": images, "groups": spec.groups, "filters": filters, "channels": channels,
-        "strips": strips, "reach": reach, "block": max(1, min(channels, DEPTH // window.taps)),
+        "rows": rows, "strips": strips, "wide": wide, "reach": reach, "block": max(1, min(channels, DEPTH // window.taps)),
         "part": -(-filters // (parts * FILTERS)) * FILTERS,
-        "pieces": pieces, "vectors": vectors, "pitch": -(-vectors // pieces) * lanes,
-        "to_image": pixels * all_filters, "to_filter": filter, "to_pixel": pixel,
+        "pieces": pieces, "vectors": vectors, "pitch": pitch,
+        "to_image": pixels * all_filters, "to_filter": filter, "to_row": row, "to_pixel": pixel,
     }  # fmt: skip
 
 
-def offsets(window: Window, strips: int, pitch: int, channels: int) -> NDArray[np.int64]:
-    """Where in a panel the pixels of the weights of a filter, so many ``channels`` of it, begin."""
-    k = np.arange(channels * window.taps)
+def offsets(window: Window, numbers: dict[str, Any]) -> NDArray[np.int64]:
+    """Where in a panel the pixels of the weights of a filter begin, of a block of channels."""
+    k = np.arange(numbers["block"] * window.taps)
     row, b = np.divmod(k, window.kernel[1])
-    places = row * pitch + b * window.dilation[1] if strips == 1 else k * pitch
-    return places.astype(np.int64)
+    length = numbers["pitch"] + numbers["reach"]
+    if numbers["strips"] > 1:
+        return (k * length).astype(np.int64)
+    channel, a = np.divmod(row, window.kernel[0])
+    down = numbers["wide"] if numbers["rows"] == 1 else length
+    places = channel * numbers["rows"] * length + a * (down * window.dilation[0] if numbers["rows"] == 1 else down)
+    return (places + b * window.dilation[1]).astype(np.int64)
 
 
 @kernel(DENSE, offsets=np.int64)
 def multiply(p, chunk, worker):
     """x: flat memory; weights (O * C * kh * kw,); bias (O,); offsets: see there; out flat. panel (channels,
-    kh, strips, pitch + reach) and totals: a worker's scratch."""
+    rows, strips, pitch + reach) and totals: a worker's scratch."""
     lanes, taps = VECTOR_BYTES // carray(p.x, 1).itemsize, p.kernel_rows * p.kernel_columns
     length = p.pitch + p.reach
-    panel = own(p, p.panel, worker, p.block * p.kernel_rows * p.strips * length)
+    panel = own(p, p.panel, worker, p.block * p.rows * p.strips * length)
     totals = own(p, p.totals, worker, p.part * p.pitch)
     parts = -(-p.filters // p.part)
     first, last = share(p, chunk, p.images * p.groups * parts * p.pieces)
@@ -177,8 +223,8 @@ def multiply(p, chunk, worker):
 def _fill(p, plane, pixel, length, channels, panel):
     """Pixels under windows ``pixel`` ... pixel + length of ``channels`` planes from x[plane] on, and zeros
     outside of them."""
-    x, wide, pitch = carray(p.x, p.extent), p.out_columns + p.reach, p.pitch + p.reach
-    rows = p.kernel_rows * p.strips
+    x, wide, pitch = carray(p.x, p.extent), p.wide, p.pitch + p.reach
+    rows = p.rows * p.strips
     step = p.stride_columns * p.column_step
     done = 0
     while done < length:
@@ -210,17 +256,17 @@ def _add_tiles(p, panel, start, left, to, depth, width):
     taps, lanes = p.kernel_rows * p.kernel_columns, VECTOR_BYTES // panel.itemsize
     weights = carray(p.weights, p.groups * p.filters * p.channels * taps)
     places = carray(p.offsets, p.block * taps)
-    by = By(weights, start, p.channels * taps, left)
-    pixel = 0
-    while pixel + VECTORS * lanes <= width:
-        sums = To(to.sums, to.start + pixel, to.pitch)
-        multiply_tile(Under(panel, places, pixel), by, sums, depth, FILTERS, VECTORS)
-        pixel += VECTORS * lanes
-    sums = To(to.sums, to.start + pixel, to.pitch)
-    if pixel + FEWER * lanes == width:
-        multiply_tile(Under(panel, places, pixel), by, sums, depth, FILTERS, FEWER)
-    elif pixel < width:
-        multiply_tile(Under(panel, places, pixel), by, sums, depth, FILTERS, 1)
+    for k in range(0, depth, DEPTH):
+        deep = min(DEPTH, depth - k)
+        by = By(weights, start + k, p.channels * taps, left)
+        for pixel in range(0, width, VECTORS * lanes):
+            under, sums = Under(panel, places[k:], pixel), To(to.sums, to.start + pixel, to.pitch)
+            if pixel + VECTORS * lanes <= width:
+                multiply_tile(under, by, sums, deep, FILTERS, VECTORS)
+            elif pixel + FEWER * lanes == width:
+                multiply_tile(under, by, sums, deep, FILTERS, FEWER)
+            else:
+                multiply_tile(under, by, sums, deep, FILTERS, 1)
 
 
 @numba.njit(error_model="numpy")
@@ -229,14 +275,14 @@ def _deliver(p, totals, first, filter, count, pixel, length):
     out[first] and on."""
     out = carray(p.out, p.images * p.to_image)
     bias = carray(p.bias, p.groups * p.filters)
-    wide = p.out_columns + p.reach
+    wide = p.wide
     done = 0
     while done < length:
         i, j = divmod(pixel + done, wide)
         n = min(p.out_columns - j, length - done) if i < p.out_rows else 0
         for f in range(count if n > 0 else 0):
             given, term = totals[f * p.pitch + done : f * p.pitch + done + n], bias[filter + f]
-            begin = first + f * p.to_filter + (i * p.out_columns + j) * p.to_pixel
+            begin = first + f * p.to_filter + i * p.to_row + j * p.to_pixel
             if p.to_pixel == 1:
                 target = out[begin : begin + n]
                 for k in range(n):
