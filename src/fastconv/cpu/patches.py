@@ -34,6 +34,13 @@ COPIED_PIXELS = 1 << 17
 """Pixels, or one plane of them, copied at a time where they do not follow one another: they stay in L2 until
 they are gathered."""
 
+NARROW = 10
+"""Windows of a row up to which columns of windows are walked down, rather than rows along: to begin with
+another row takes as long as so many strided elements."""
+
+BAND = 4096
+"""Pixels that windows are put back into at a time: they stay in L1 while all taps are added."""
+
 WINDOW = (
     "height width kernel_rows kernel_columns stride_rows stride_columns dilation_rows dilation_columns "
     "top left out_rows out_columns"
@@ -44,7 +51,7 @@ PLANES = "extent origin plane_step row_step column_step"
 """Fields of a record that say how planes lie in flat memory of ``extent`` elements."""
 
 GATHER = record("x columns", f"{PLANES} {WINDOW} planes first count")
-SCATTER = record("columns image", f"{WINDOW} planes")
+SCATTER = record("columns image", f"{WINDOW} planes band bands")
 
 
 def window_numbers(window: Window) -> dict[str, Any]:
@@ -125,6 +132,9 @@ def gather(p, chunk, worker):
         if shifted:
             _shift(p, x, base, down, right, columns[index])
             continue
+        if width <= NARROW:
+            _take_down(p, x, base, down, right, columns[index])
+            continue
         done = 0
         while done < p.count:
             i, j = divmod(p.first + done, width)
@@ -162,11 +172,37 @@ def _shift(p, x, base, down, right, column):
     column[: begin - first] = 0
     take(x, base + begin + move, 1, column[begin - first : end - first])
     column[end - first :] = 0
-    for start in range(begin // width * width, end, width):
-        for k in range(max(start, first), min(start + inside, last)):
-            column[k - first] = 0
-        for k in range(max(start + outside, first), min(start + width, last)):
-            column[k - first] = 0
+    for j in range(width):
+        if j < inside or j >= outside:
+            for k in range((begin - j + width - 1) // width * width + j, end, width):
+                column[k - first] = 0
+
+
+@numba.njit(error_model="numpy")
+def _take_down(p, x, base, down, right, column):
+    """One tap of the windows p.first ... p.first + column.size, column by column of windows."""
+    inside, outside = met(p, right)
+    first, last, width = p.first, p.first + column.size, p.out_columns
+    above, below = between(p, down, 0, p.height)
+    column[:] = 0
+    for j in range(inside, outside):
+        lo = max(above, -((j - first) // width))
+        n = min(below, -((j - last) // width)) - lo
+        start = base + (lo * p.stride_rows + down) * p.row_step + (j * p.stride_columns + right) * p.column_step
+        at, step = lo * width + j - first, p.stride_rows * p.row_step
+        if width == 1:
+            take(x, start, step, column[at : at + max(n, 0)])
+        else:
+            for k in range(n):
+                column[at + k * width] = x[start + k * step]
+
+
+@numba.njit(error_model="numpy")
+def between(p, down, begin, end):
+    """The first and the last + 1 row of windows whose tap, ``down`` rows from its first pixel, meets rows
+    begin ... end of the image."""
+    first = min(max(-((down - begin) // p.stride_rows), 0), p.out_rows)
+    return first, max(first, min(-((down - end) // p.stride_rows), p.out_rows))
 
 
 @numba.njit(error_model="numpy")
@@ -199,11 +235,15 @@ class Scattering:
         window, planes = spec.window, prod(spec.shape[:-2])
         serially = prod(spec.cols) * spec.dtype.itemsize <= SMALL
         if prod(spec.shape):
+            height, width = window.size
+            bands = -(-height // max(1, BAND // width))
             self.job = Job(
                 scatter,
-                chunks_of(planes * window.size[0], serially=serially),
+                chunks_of(planes * bands, serially=serially),
                 {"columns": self.sums, "image": self.sums},
                 **window_numbers(window),
+                band=-(-height // bands),
+                bands=bands,
             )
 
     def __call__(self, cols: Array, out: Array | None) -> Array:
@@ -228,35 +268,50 @@ class Scattering:
 
 @kernel(SCATTER)
 def scatter(p, chunk, worker):
-    """columns (P, kh * kw, Ho, Wo); image (P, H, W): each row gathers what falls on it."""
-    columns = carray(p.columns, (p.planes, p.kernel_rows * p.kernel_columns, p.out_rows, p.out_columns))
-    image = carray(p.image, (p.planes, p.height, p.width))
-    begin, end = share(p, chunk, p.planes * p.height)
+    """columns (P, kh * kw, Ho, Wo); image (P, H, W): each band of rows gathers what falls on it."""
+    taps, positions = p.kernel_rows * p.kernel_columns, p.out_rows * p.out_columns
+    columns, image = carray(p.columns, p.planes * taps * positions), carray(p.image, p.planes * p.height * p.width)
+    begin, end = share(p, chunk, p.planes * p.bands)
     for index in range(begin, end):
-        plane, y = divmod(index, p.height)
-        row = image[plane, y]
-        row[:] = 0
-        for a in range(p.kernel_rows):
-            i, rest = divmod(y + p.top - a * p.dilation_rows, p.stride_rows)
-            if rest != 0 or i < 0 or i >= p.out_rows:
-                continue
-            for b in range(p.kernel_columns):
-                right = b * p.dilation_columns - p.left
-                lo, hi = met(p, right)
-                if lo < hi:
-                    source = columns[plane, a * p.kernel_columns + b, i, lo:hi]
-                    _add(source, p.stride_columns, row[lo * p.stride_columns + right :])
+        plane, band = divmod(index, p.bands)
+        rows = band * p.band, min((band + 1) * p.band, p.height)
+        start = plane * p.height * p.width
+        image[start + rows[0] * p.width : start + rows[1] * p.width] = 0
+        for tap in range(taps):
+            source = columns[(plane * taps + tap) * positions : (plane * taps + tap + 1) * positions]
+            _add_tap(p, tap, source, rows, image[start : start + p.height * p.width])
 
 
 @numba.njit(error_model="numpy")
-def _add(source, step, target):
-    """target[k * step] += source[k]; a loop of its own for step 1, so that LLVM vectorises it."""
-    if step == 1:
-        for k in range(source.size):
-            target[k] += source[k]
+def _add_tap(p, tap, source, rows, plane):
+    """Add what one tap sees, ``source`` (Ho, Wo), to some ``rows`` of a ``plane`` (H, W), along rows or down
+    columns, whichever are longer."""
+    a, b = divmod(tap, p.kernel_columns)
+    down, right = a * p.dilation_rows - p.top, b * p.dilation_columns - p.left
+    (above, below), (inside, outside) = between(p, down, rows[0], rows[1]), met(p, right)
+    at = (above * p.stride_rows + down) * p.width + inside * p.stride_columns + right
+    begin, height, width = above * p.out_columns + inside, below - above, outside - inside
+    if p.out_columns <= NARROW and height > width:
+        for j in range(width):
+            steps = p.out_columns, p.stride_rows * p.width
+            _add_line(source, begin + j, plane, at + j * p.stride_columns, steps, height)
     else:
-        for k in range(source.size):
-            target[k * step] += source[k]
+        for i in range(height):
+            to, steps = at + i * p.stride_rows * p.width, (np.int64(1), p.stride_columns)
+            _add_line(source, begin + i * p.out_columns, plane, to, steps, width)
+
+
+@numba.njit(error_model="numpy")
+def _add_line(source, begin, target, at, steps, count):
+    """target[at + k * steps[1]] += source[begin + k * steps[0]] for k < ``count``; a loop of its own for
+    neighbours, so that LLVM vectorises it."""
+    if steps == (1, 1):
+        given, sums = source[begin : begin + count], target[at : at + count]
+        for k in range(count):
+            sums[k] += given[k]
+    else:
+        for k in range(count):
+            target[at + k * steps[1]] += source[begin + k * steps[0]]
 
 
 PLANNERS: dict[type, Callable[[Any], Callable[..., Array]]] = {Im2col: Gathering, Col2im: Scattering}
