@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -16,6 +15,7 @@ from fastconv._shared.spectra import filter_by_fft
 from fastconv._specs.correlation import Filter
 from fastconv.cpu.arrays import Array, deliver, result, stacked
 from fastconv.cpu.correlation.tiling import Direct, Twice
+from fastconv.cpu.correlation.turned import Sums, Turned, pays
 from fastconv.cpu.threads import threads
 
 SECOND_PASS = 40
@@ -61,8 +61,15 @@ class Correlation:
         return deliver(target, out)
 
 
-def _method(spec: Filter) -> Callable[[Array, Array, Array], None]:
+def _method(spec: Filter) -> Sums:
     """What computes sums of an image and taps."""
+    if pays(spec):
+        return Turned(spec, _unturned)
+    return _unturned(spec)
+
+
+def _unturned(spec: Filter) -> Sums:
+    """The same, by rows as they are."""
     if spec.method == "fft":
         return Spectra(spec)
     if spec.method == "separable" or (

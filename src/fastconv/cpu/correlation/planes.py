@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from math import prod
 
 import numpy as np
 
 from fastconv._checks import working_dtype
 from fastconv._specs.correlation import Filter, Layer
-from fastconv.cpu.arrays import Array, deliver, result
+from fastconv.cpu.arrays import Array, deliver, readable, result
+from fastconv.cpu.correlation import blocks, channels, dense
 from fastconv.cpu.correlation.stencil import VECTOR_BYTES
 from fastconv.cpu.correlation.tiling import Direct
+from fastconv.cpu.correlation.turned import Turned, pays
+
+COPIED = 16 * 1024 * 1024
+"""Bytes of pixels that are copied: if they are not one run of numbers, if they are turned, or float16."""
 
 
 def supports(spec: Layer) -> bool:
-    """Whether filters have one channel each, windows are neighbours, and rows fill vectors."""
-    window, lanes = spec.window, VECTOR_BYTES // working_dtype(spec.dtype).itemsize
-    one_by_one = spec.weight[1] == 1 and window.stride == (1, 1) == window.dilation
-    if not one_by_one or not prod(spec.shape) * prod(spec.weight):
+    """Whether filters have one channel each, windows are neighbours, and rows, or columns, fill vectors."""
+    window, work = spec.window, working_dtype(spec.dtype)
+    if spec.weight[1] != 1 or not window.stride == (1, 1) == window.dilation:
         return False
-    in_planes = not spec.layout.channels_last or spec.weight[0] == 1
-    return in_planes and (2 * window.output[1] >= 3 * lanes or spec.dtype.kind == "c" or spec.weight[0] < lanes)
+    if not prod(spec.shape) * prod(spec.weight) or (spec.layout.channels_last and spec.weight[0] > 1):
+        return False
+    if spec.dtype == np.float16 and max(prod(spec.shape), prod(spec.x)) * work.itemsize > COPIED:
+        return False
+    lanes = VECTOR_BYTES // work.itemsize
+    return 2 * window.output[1] >= 3 * lanes or spec.dtype.kind == "c" or spec.weight[0] < lanes
 
 
 class Planes:
@@ -33,16 +43,22 @@ class Planes:
         multiplier = spec.weight[0] // groups
         self.images, self.kernels = (images, groups, 1, *size), (groups, multiplier, *window.kernel)
         (top, _), (left, _) = window.padding
-        self.direct = Direct(
-            Filter(
-                "conv2d", self.images, spec.x_dtype, self.kernels, spec.weight_dtype, spec.dtype,
-                (images, groups, multiplier), window.output, (top, left), "fill",
-                spec.dtype.type(0).tobytes(), "direct", False,
-            )
+        each = Filter(
+            "conv2d", self.images, spec.x_dtype, self.kernels, spec.weight_dtype, spec.dtype,
+            (images, groups, multiplier), window.output, (top, left), "fill",
+            spec.dtype.type(0).tobytes(), "direct", False,
         )  # fmt: skip
+        self.direct = Turned(each, Direct) if pays(each, COPIED) else Direct(each)
+
+    @cached_property
+    def elsewhere(self) -> Callable[..., Array]:
+        """For what is too large to be copied."""
+        return next(way.plan(self.spec) for way in (channels, dense, blocks) if way.supports(self.spec))
 
     def __call__(self, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
         spec = self.spec
+        if not readable(x) and x.nbytes > COPIED:
+            return self.elsewhere(x, weight, bias, out)
         target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
         sums = np.empty(spec.shape, self.work) if spec.dtype == np.float16 else target
         self.direct(x.reshape(self.images), weight.reshape(self.kernels), sums)

@@ -9,11 +9,14 @@ import numpy as np
 from numba import carray
 
 from fastconv._checks import float_result
-from fastconv._geometry import ImageLayout, Window
+from fastconv._geometry import ImageLayout, Window, turned
 from fastconv._specs.xnor import BinaryConv, WindowMeans
 from fastconv.cpu.arrays import Array, flat_image
 from fastconv.cpu.kernels import Job, kernel, own, record, share
 from fastconv.cpu.threads import SMALL, chunks_of
+
+LINE_COST = 12
+"""Pixels whose magnitudes are added in the time that it takes to begin with another row of them."""
 
 MEANS = record(
     "x out columns windows",
@@ -86,10 +89,15 @@ class Means:
         self, shape: tuple[int, ...], dtype: np.dtype[Any], layout: ImageLayout, geometry: Window, groups: int
     ) -> None:
         self.layout, self.shape = layout, shape
-        n, channels, _, _ = layout.sizes(shape)
+        n, channels, height, width = layout.sizes(shape)
+        # few long columns take less time than many short rows, though their pixels are apart
+        self.turned = width * (LINE_COST + height) < height * (LINE_COST + width / 4)
+        self.size = geometry.output
+        geometry = turned(geometry) if self.turned else geometry
         self.signs = dtype == np.bool_
         exact = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)  # holds any integer or float16
         self.kind = dtype.newbyteorder("=") if dtype.kind == "f" and dtype.itemsize > 2 else exact
+        self.planes = n * groups
         self.result = (n, groups, geometry.positions), float_result(dtype)
         (top, _), (left, _) = geometry.padding
         lines = n * groups * geometry.output[0]
@@ -120,10 +128,17 @@ class Means:
         flat, origin, steps = flat_image(x.astype(self.kind, copy=False), self.layout)
         means = np.empty(*self.result) if means is None else means
         image, channel, row, pixel = steps
+        if self.turned:
+            row, pixel = pixel, row
+        in_place = not self.turned or 1 in self.size
+        sums = means if in_place else np.empty(*self.result)
         self.job(
-            x=flat, out=means, size=flat.size, origin=origin,
+            x=flat, out=sums, size=flat.size, origin=origin,
             image_step=image, channel_step=channel, row_step=row, pixel_step=pixel,
         )  # fmt: skip
+        if not in_place:
+            columns = sums.reshape(self.planes, *self.size[::-1])
+            means.reshape(self.planes, *self.size)[...] = columns.transpose(0, 2, 1)
         return means
 
 
