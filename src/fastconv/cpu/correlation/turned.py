@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv._checks import Pair, working_dtype
 from fastconv._specs.correlation import Filter
-from fastconv.cpu.arrays import Array
+from fastconv.cpu.arrays import Array, exchange
 from fastconv.cpu.correlation.stencil import VECTOR_BYTES
 from fastconv.cpu.correlation.tiling import rows_in_flight
 
@@ -23,9 +23,6 @@ rows of 4 pixels, 3 x 3 and 9 x 3 taps: 1.35 and 1.84 ms, and as columns 0.18 an
 
 COPY = 0.3
 """Products of vectors that a byte costs which is copied with rows and columns exchanged, there and back."""
-
-FEW_COLUMNS = 16
-"""Columns up to which results are copied back one by one: NumPy would copy row by row."""
 
 
 def pays(spec: Filter, most_copied: float = np.inf) -> bool:
@@ -63,11 +60,8 @@ class Turned:
         columns = sums.shape[-1]
         turned = sums.reshape(self.shape) if columns == 1 else np.empty(self.shape, sums.dtype)
         self.compute(image.swapaxes(-2, -1), kernel.swapaxes(-2, -1), turned)
-        if columns > FEW_COLUMNS:
-            sums[...] = turned.swapaxes(-2, -1)
-        elif columns > 1:
-            for column in range(columns):
-                sums[..., column] = turned[..., column, :]
+        if columns > 1:
+            exchange(turned, sums)
 
 
 def _exchanged(shape: tuple[int, ...]) -> tuple[int, ...]:

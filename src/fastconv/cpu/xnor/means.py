@@ -11,7 +11,7 @@ from numba import carray
 from fastconv._checks import float_result
 from fastconv._geometry import ImageLayout, Window, turned
 from fastconv._specs.xnor import BinaryConv, WindowMeans
-from fastconv.cpu.arrays import Array, flat_image
+from fastconv.cpu.arrays import Array, exchange, flat_image
 from fastconv.cpu.kernels import Job, kernel, own, record, share
 from fastconv.cpu.threads import SMALL, chunks_of
 
@@ -138,7 +138,7 @@ class Means:
         )  # fmt: skip
         if not in_place:
             columns = sums.reshape(self.planes, *self.size[::-1])
-            means.reshape(self.planes, *self.size)[...] = columns.transpose(0, 2, 1)
+            exchange(columns, means.reshape(self.planes, *self.size))
         return means
 
 

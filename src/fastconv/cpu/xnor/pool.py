@@ -8,10 +8,15 @@ import numba
 import numpy as np
 from numba import carray
 
+from fastconv._geometry import turned
 from fastconv._specs.xnor import MaxPool
 from fastconv.cpu.arrays import Array, native
 from fastconv.cpu.kernels import Job, kernel, own, record, share
 from fastconv.cpu.threads import SMALL, chunks_of
+
+NARROW = 16
+"""Words of a row up to which rows and columns exchange places: to begin with a row takes as long as copying
+them."""
 
 POOL = record(
     "words out line",
@@ -59,6 +64,10 @@ class PoolPlan:
     def __init__(self, spec: MaxPool) -> None:
         self.shape, geometry = spec.shape, spec.geometry
         *outer, rows, columns, depth = spec.x
+        self.turned = columns * depth <= NARROW and columns < rows
+        if self.turned:
+            geometry, rows, columns = turned(geometry), columns, rows
+        self.pooled = (*outer, *geometry.output, depth)
         images, ((top, _), (left, _)) = prod(outer), geometry.padding
         small = 8 * prod(spec.x) <= SMALL
         self.job = Job(
@@ -82,6 +91,12 @@ class PoolPlan:
 
     def __call__(self, words: Array) -> Array:
         pooled = np.empty(self.shape, np.uint64)
-        if pooled.size:
+        if pooled.size and not self.turned:
             self.job(words=native(words), out=pooled)
+        elif pooled.size:
+            in_place = 1 in self.pooled[-3:-1]  # a column lies in memory as a row does
+            columns = pooled.reshape(self.pooled) if in_place else np.empty(self.pooled, np.uint64)
+            self.job(words=native(words.swapaxes(-3, -2)), out=columns)
+            if not in_place:
+                pooled[...] = columns.swapaxes(-3, -2)
         return pooled
