@@ -27,7 +27,9 @@ NUMBERS = (*INTEGERS, *FLOATS, *COMPLEX)
 operations = st.sampled_from(["correlate2d", "convolve2d"])
 modes = st.sampled_from(["full", "same", "valid"])
 BOUNDARIES = ("fill", "wrap", "symm")
-sizes = st.tuples(st.integers(1, 12), st.sampled_from([1, 2, 3, 5, 8, 40, 230]))
+wide = st.tuples(st.integers(1, 12), st.sampled_from([1, 2, 3, 5, 8, 40, 230]))
+tall = st.tuples(st.sampled_from([40, 230]), st.sampled_from([1, 2, 3, 4, 8, 17]))
+sizes = wide | tall
 small = st.tuples(st.integers(1, 6), st.integers(1, 6)) | st.tuples(*[st.sampled_from([1, 9, 17])] * 2)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from closeness import assert_close, assert_same
 from fastconv import conv2d, reference
 from plans import planned_anew
-from strategies import COMPLEX, FEW, arrays, few, seeds, symmetric_paddings, values, windows
+from strategies import COMPLEX, FEW, arrays, few, seeds, symmetric_paddings, tall_windows, values, windows
 
 CHANNELS, FILTERS = (1, 2, 3, 5, 17), (1, 2, 3, 7, 8, 9, 17)
 """Of a group."""
@@ -22,11 +22,16 @@ def layers(draw, dtypes, grouping, with_bias):
     """Input, weight, bias, options and format."""
     groups = draw(st.sampled_from([2, 3])) if grouping == "groups" else 1
     if grouping == "depthwise":
-        channels = groups = draw(st.sampled_from([2, 5, 9]))
+        channels = groups = draw(st.sampled_from([2, 9, 16, 17, 40]))
         filters = groups * draw(st.integers(1, 2))
     else:
         channels, filters = (groups * draw(st.sampled_from(sizes)) for sizes in (CHANNELS, FILTERS))
-    size, kernel, options = draw(windows(room=(8, 66) if channels * filters <= 50 else (3, 17)))
+    room = (8, 66) if channels * filters // groups <= 50 else (3, 17)
+    size, kernel, options = draw(windows(room=room) | tall_windows(room=room))
+    if draw(st.integers(0, 3)) == 0:  # a product of matrices: one pixel under a window, or one window
+        options = {"padding": draw(st.sampled_from([0, "valid"]))}
+        kernel = draw(st.sampled_from([(1, 1), kernel]))
+        size = draw(st.sampled_from([size, (1, 1)])) if kernel == (1, 1) else kernel
     data_format = draw(st.sampled_from(["NCHW", "NHWC"]))
     full = (draw(st.integers(1, 2)), channels, *size)
     if data_format == "NHWC":
@@ -54,6 +59,109 @@ def test_conv2d_equals_reference(backend, dtypes, grouping, with_bias, data):
         sums = reference.conv2d(*sizes, **options)
     terms = w.shape[1] * w.shape[2] * w.shape[3] + 1
     assert_close(backend.asnumpy(actual), expected, sums, terms)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", ["i2", "f2", "f4", "f8", "c8"])
+@pytest.mark.parametrize(
+    ("channels", "size", "multiplier", "kernel", "options"),
+    [
+        (40, (9, 40), 1, (3, 3), {"padding": 1}),  # rows that fill vectors
+        (17, (14, 14), 1, (7, 7), {"padding": 3}),  # tiles that overlap, blocks of channels that do
+        (24, (7, 5), 1, (3, 3), {"padding": 1}),
+        (33, (6, 3), 1, (2, 3), {"padding": 1, "dilation": (2, 1)}),
+        (16, (40, 33), 2, (5, 3), {"padding": ((2, 0), (1, 3)), "stride": (2, 3)}),
+        (16, (19, 23), 1, (11, 12), {"padding": 2, "stride": (3, 1)}),  # several chains of products
+        (3, (200, 3), 2, (9, 3), {"padding": "same"}),  # columns that fill vectors
+        (20, (1, 1), 1, (3, 3), {"padding": 1}),
+        (18, (60, 70), 1, (3, 1), {"dilation": (20, 1)}),
+    ],
+)
+def test_depthwise_layers_equal_reference(
+    backend, data_format, dtype, channels, size, multiplier, kernel, options
+):
+    rng = np.random.default_rng(0)  # whole numbers: sums are exact in any order
+    x = rng.integers(-3, 4, (2, channels, *size)).astype(dtype)
+    w = rng.integers(-2, 3, (multiplier * channels, 1, *kernel)).astype(dtype)
+    bias = rng.integers(-9, 10, multiplier * channels).astype(dtype)
+    options = options | {"groups": channels, "data_format": data_format}
+    if data_format == "NHWC":
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    for image in (x, x[:, ::-1, ::-1]):
+        actual = conv2d(backend.asarray(image), backend.asarray(w), backend.asarray(bias), **options)
+        assert_same(backend.asnumpy(actual), reference.conv2d(image, w, bias, **options))
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", ["i2", "f2", "f4", "f8", "c8"])
+@pytest.mark.parametrize(
+    ("images", "channels", "filters", "size", "kernel", "options"),
+    [
+        (3, 40, 24, (1, 1), 1, {}),
+        (3, 40, 24, (1, 1), 1, {"groups": 4}),
+        (2, 40, 24, (5, 7), 1, {"groups": 2}),
+        (2, 12, 20, (17, 19), 1, {}),
+        (2, 12, 20, (17, 19), 1, {"stride": 2}),
+        (3, 16, 24, (4, 5), (4, 5), {}),  # a window that sees all of an image
+        (3, 16, 24, (4, 5), (4, 5), {"groups": 2}),
+        (9, 40, 24, (2, 3), 3, {"padding": 1}),  # images that are multiplied together
+        (9, 80, 48, (2, 3), 3, {"padding": 1, "groups": 2}),
+        (70, 16, 24, (1, 1), 3, {"padding": 1}),
+        (2, 3, 5, (33, 35), (17, 19), {"padding": 3}),  # more taps than are summed at a time
+        (2, 3, 5, (80, 4), (9, 3), {"padding": 1}),  # columns rather than rows
+        (2, 3, 9, (300, 1), (5, 1), {"dilation": (3, 1), "stride": (2, 1)}),
+    ],
+)
+def test_layers_of_every_kind_equal_reference(
+    backend, data_format, dtype, images, channels, filters, size, kernel, options
+):
+    rng = np.random.default_rng(0)  # whole numbers: sums are exact in any order
+    kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    x = rng.integers(-1, 2, (images, channels, *size)).astype(dtype)
+    w = rng.integers(-1, 2, (filters, channels // options.get("groups", 1), kh, kw)).astype(dtype)
+    bias = rng.integers(-9, 10, filters).astype(dtype)
+    if data_format == "NHWC":
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    for image in (x, x[..., ::-1]):
+        given = (backend.asarray(image), backend.asarray(w), backend.asarray(bias))
+        expected = reference.conv2d(image, w, bias, data_format=data_format, **options)
+        out = backend.asarray(np.empty_like(expected))
+        for more in ({}, {"out": out}):
+            actual = conv2d(*given, data_format=data_format, **options, **more)
+            assert_same(backend.asnumpy(actual), expected)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+@pytest.mark.parametrize("size", [(6, 40), (6, 5), (1, 1), (40, 2)])
+@pytest.mark.parametrize(("groups", "kernel"), [(1, 3), (2, 3), (16, 3), (16, 5), (2, 1), (1, 1)])
+def test_strange_numbers_stay_in_their_group_and_meet_zeros_outside(
+    backend, data_format, dtype, size, groups, kernel
+):
+    x, w = values(1, (2, 16, *size), dtype), values(2, (32, 16 // groups, kernel, kernel), dtype, magnitude=1.0)
+    x[0, 3, 0, 0], x[1, 9, -1, -1] = np.nan, np.inf
+    w[5, 0, 0, 0], w[30, 0, -1, -1] = np.inf, np.nan  # times the zeros outside, NaN
+    if data_format == "NHWC":
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    options = {"groups": groups, "padding": kernel // 2, "data_format": data_format}
+    with np.errstate(all="ignore"):
+        expected = reference.conv2d(x, w, **options)
+        sums = reference.conv2d(np.abs(x).astype("f8"), np.abs(w).astype("f8"), **options)
+    actual = conv2d(backend.asarray(x), backend.asarray(w), **options)
+    assert_close(backend.asnumpy(actual), expected, sums, 16 // groups * kernel**2)
+
+
+@pytest.mark.parametrize("groups", [1, 16])
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("kernel", [17, 40])
+def test_rounding_errors_of_large_windows_do_not_add_up(backend, groups, data_format, kernel):
+    full = (1, 16, kernel, 2 * kernel) if data_format == "NCHW" else (1, kernel, 2 * kernel, 16)
+    x, w = np.full(full, 0.1, "f4"), np.full((16, 16 // groups, kernel, kernel), 0.3, "f4")
+    actual = conv2d(backend.asarray(x), backend.asarray(w), groups=groups, data_format=data_format)
+    terms = w[0].size
+    exact = float(x.flat[0]) * float(w.flat[0]) * terms
+    error = np.abs(backend.asnumpy(actual).astype("f8") - exact)
+    assert (error <= 4 * np.sqrt(terms) * np.finfo("f4").eps * exact).all()
 
 
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
@@ -125,18 +233,28 @@ def test_blocks_of_conv2d_on_a_gpu_are_small(channels, filters, taps, sizes):
 
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("layout", ["contiguous", "reversed"])
-@pytest.mark.parametrize(("channels", "filters"), [(8, 4), (1, 256), (4096, 4), (512, 256)])
-def test_conv2d_needs_little_memory(data_format, layout, channels, filters):
-    side = 500 if channels < 512 else 14
+@pytest.mark.parametrize(
+    ("channels", "filters", "groups", "taps", "side"),
+    [
+        (8, 4, 1, 5, 500),
+        (1, 256, 1, 5, 500),
+        (4096, 4, 1, 5, 14),
+        (512, 256, 1, 5, 14),
+        (256, 8, 1, 1, 300),
+        (96, 96, 96, 5, 500),
+    ],
+)
+def test_conv2d_needs_little_memory(data_format, layout, channels, filters, groups, taps, side):
     shape = (1, channels, side, side) if data_format == "NCHW" else (1, side, side, channels)
     x = np.ones(shape, np.float32)
     if layout == "reversed":
         x = x[..., ::-1]
-    w = np.ones((filters, channels, 5, 5), np.float32)
-    conv2d(x[:, :8, :8] if data_format == "NHWC" else x[..., :8, :8], w, data_format=data_format)
+    w = np.ones((filters, channels // groups, taps, taps), np.float32)
+    options = {"data_format": data_format, "groups": groups}
+    conv2d(x[:, :8, :8] if data_format == "NHWC" else x[..., :8, :8], w, **options)
     tracemalloc.start()
-    y = conv2d(x, w, data_format=data_format)
+    y = conv2d(x, w, **options)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert (y == 25 * channels).all()
+    assert (y == taps**2 * channels // groups).all()
     assert peak - y.nbytes < 64 * 2**20

@@ -17,6 +17,7 @@ from strategies import (
     seeds,
     shapes,
     symmetric_paddings,
+    tall_windows,
     values,
     windows,
 )
@@ -56,7 +57,7 @@ def test_reference_takes_windows_one_by_one(seed, drawn):
     np.testing.assert_array_equal(reference.im2col(x, kernel, *order(options)), expected)
 
 
-@given(st.data(), windows(most_taps=4))
+@given(st.data(), windows(most_taps=4) | tall_windows(most_taps=4))
 def test_im2col_equals_reference(backend, data, drawn):
     size, kernel, options = drawn
     x = data.draw(arrays((*data.draw(batches), *size), EVERY, special=MANY))
@@ -64,7 +65,7 @@ def test_im2col_equals_reference(backend, data, drawn):
     assert_same(backend.asnumpy(actual), reference.im2col(x, kernel, *order(options)))
 
 
-@given(st.data(), windows(most_taps=4, least=1))
+@given(st.data(), windows(most_taps=4, least=1) | tall_windows(most_taps=4, least=1))
 def test_col2im_equals_reference(backend, data, drawn):
     size, kernel, options = drawn
     taps, positions = (

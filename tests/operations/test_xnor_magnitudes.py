@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from binary_calls import CHANNELS, FILTERS, assert_result
 from closeness import assert_close, assert_same
 from fastconv import activation_scale, binarize_residual, pack_filters, reference
-from strategies import FEW, REAL, SIGNED, arrays, seeds, shapes, values, windows
+from strategies import FEW, REAL, SIGNED, arrays, seeds, shapes, tall_windows, values, windows
 
 
-@given(st.data(), windows(), st.integers(1, 3))
+@given(st.data(), windows() | tall_windows(), st.integers(1, 3))
 def test_activation_scale_equals_reference(backend, data, drawn, groups):
     size, kernel, options = drawn
     rank = data.draw(st.integers(2, 4))

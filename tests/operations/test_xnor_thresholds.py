@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from binary_calls import CHANNELS, assert_result, convolutions, to_backend
 from closeness import assert_same
 from fastconv import binary_max_pool2d, fold_batchnorm, reference, xnor_conv2d
-from strategies import arrays, pairs, seeds, values, windows
+from strategies import arrays, pairs, seeds, tall_windows, values, windows
 
 parameters = st.tuples(seeds, st.sampled_from([1, 2, 9, 577]))
 
@@ -92,7 +92,10 @@ def test_packed_output_is_the_sign_of_the_float_chain(backend, call, seed):
     np.testing.assert_array_equal(backend.asnumpy(packed.unpack()), np.where(chain >= 0, 1, -1))
 
 
-@given(st.data(), windows(padding=pairs(0, 2) | st.just("same")))
+POOLED = {"padding": pairs(0, 2) | st.just("same")}
+
+
+@given(st.data(), windows(**POOLED) | tall_windows(**POOLED))
 def test_max_pool_equals_reference(backend, data, drawn):
     size, kernel, options = drawn
     stride = data.draw(st.sampled_from([None, options["stride"]]))

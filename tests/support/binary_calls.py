@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from closeness import assert_same, assert_within, rounding_of_sums
 from fastconv import PackedFilters, PackedSigns, Threshold, reference
-from strategies import FEW, FLOATS, SIGNED, arrays, seeds, windows
+from strategies import FEW, FLOATS, SIGNED, arrays, seeds, tall_windows, windows
 
 CHANNELS = (1, 2, 3, 5, 12, 13, 24, 63, 64, 65, 130)
 FILTERS = (1, 2, 7, 8, 9, 33, 64, 70)
@@ -63,7 +63,7 @@ def convolutions(
         channels, filters = (draw(st.sampled_from(sizes)) for sizes in GROUPS[groups])
     products = groups * channels * filters
     room = (8, 66) if products <= 300 else (4, 17) if products <= 4000 else (2, 5)
-    size, kernel, place = draw(windows(room=room))
+    size, kernel, place = draw(windows(room=room) | tall_windows(room=room))
     output = draw(outputs_of(groups * filters, channels * kernel[0] * kernel[1], outputs))
     special = 0 if by_windows(output) else FEW
     x = draw(arrays((draw(st.integers(1, 2)), groups * channels, *size), SIGNED, special=special))

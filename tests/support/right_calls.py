@@ -254,6 +254,11 @@ LARGE = dict(
             mode="valid", method="direct",
         ),
         _called("conv2d", {"x": whole(2, 40, 66, 70), "weight": whole(40, 40, 3, 3)}, padding=1),
+        _called(
+            "conv2d, depthwise",
+            {"x": whole(2, 40, 66, 70), "weight": whole(40, 1, 3, 3)},
+            padding=1, stride=2, groups=40,
+        ),
         _called("im2col", {"x": array(2, 16, 128, 128)}, kernel_size=3),
         _called("col2im", {"cols": whole(24, 9, 126 * 126)}, output_size=128, kernel_size=3),
         _called("xnor_matmul", {"a": array(300, 500), "b": array(500, 300)}),

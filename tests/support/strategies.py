@@ -164,6 +164,18 @@ def windows(
     return (height, width), kernel, options
 
 
+@st.composite
+def tall_windows(draw: st.DrawFn, **asked: Any) -> tuple[Pair, Pair, dict[str, Any]]:
+    """As :func:`windows`, with rows and columns in each other's place: images narrower than they are tall."""
+    size, kernel, options = draw(windows(**asked))
+    return size[::-1], kernel[::-1], {k: turned(v) for k, v in options.items()}
+
+
+def turned(value: Any) -> Any:
+    """What is meant for columns and for rows."""
+    return value[::-1] if isinstance(value, tuple) else value
+
+
 def needed(kernel: Pair, options: dict[str, Any]) -> Pair:
     """The smallest image into which a window fits, worked out apart from the library."""
     padding, dilation = options["padding"], options.get("dilation", 1)

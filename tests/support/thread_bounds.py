@@ -23,6 +23,7 @@ BOUNDS = {
     "fastconv.cpu.bits.each": ("SMALL",),
     "fastconv.cpu.bits.nonzeros": ("SMALL",),
     "fastconv.cpu.bits.layouts": ("SMALL", "SMALL_PACKED"),
+    "fastconv.cpu.correlation.channels": ("SMALL_DEPTHWISE",),
     "fastconv.cpu.correlation.dense": ("SMALL_WORK",),
     "fastconv.cpu.correlation.tiling": ("SERIAL_PRODUCTS",),
     "fastconv.cpu.patches": ("SMALL",),

@@ -42,6 +42,7 @@ class Planes:
         images, groups, *size = spec.layout.sizes(spec.x)
         multiplier = spec.weight[0] // groups
         self.images, self.kernels = (images, groups, 1, *size), (groups, multiplier, *window.kernel)
+        self.sums = (images, groups, multiplier, *window.output)
         (top, _), (left, _) = window.padding
         each = Filter(
             "conv2d", self.images, spec.x_dtype, self.kernels, spec.weight_dtype, spec.dtype,
@@ -61,7 +62,7 @@ class Planes:
             return self.elsewhere(x, weight, bias, out)
         target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
         sums = np.empty(spec.shape, self.work) if spec.dtype == np.float16 else target
-        self.direct(x.reshape(self.images), weight.reshape(self.kernels), sums)
+        self.direct(x.reshape(self.images), weight.reshape(self.kernels), sums.reshape(self.sums))
         with np.errstate(over="ignore", invalid="ignore"):
             if bias is not None:
                 sums.reshape(self.images[0], len(bias), -1)[...] += bias[:, None].astype(self.work)
