@@ -189,7 +189,8 @@ def conv2d(
 
     Notes
     -----
-    float32 and float64 NumPy arrays, if both operands are the same, are multiplied where the pixels of a few
+    On NumPy arrays, depthwise layers are correlated channel by channel, layers that are matrix products go
+    to BLAS, and float32 and float64, if both operands are the same, are multiplied where the pixels of a few
     rows stand in cache; otherwise windows are copied into a matrix block by block (im2col) and multiplied by
     the namespace's ``matmul``. The memory needed beside input and output stays below 64 MiB, unless a weight
     that is not contiguous has to be copied.

@@ -9,6 +9,8 @@ FLOAT_TILES = "test_correlation.py::test_tiles_of_every_dtype_equal_reference[nu
 FACTORED_TILES = "test_correlation.py::test_tiles_of_every_dtype_equal_reference[numpy-1-shape0-f4]"
 BLOCKS = "test_correlation_layer.py::test_conv2d_in_many_blocks_equals_reference"
 LAYER = "test_correlation_layer.py::test_conv2d_equals_reference"
+LAYERS = "test_correlation_layer.py::test_layers_of_every_kind_equal_reference"
+DEPTHWISE = "test_correlation_layer.py::test_depthwise_layers_equal_reference"
 
 FAULTS: list[Fault] = [
     *of(
@@ -94,6 +96,12 @@ FAULTS: list[Fault] = [
             "block[...] = part @ windows",
             BLOCKS,
         ),
+        (
+            "windows of images that are multiplied together are taken for filters",
+            "sums.reshape(n, length, -1).transpose(0, 2, 1)",
+            "sums.reshape(n, -1, length)",
+            LAYERS,
+        ),
         compiled=False,
     ),
     *of(
@@ -120,9 +128,15 @@ FAULTS: list[Fault] = [
         "cpu/correlation/dense.py",
         (
             "dilation is forgotten where taps share a strip",
-            "b * window.dilation[1] if strips == 1",
-            "b if strips == 1",
+            "+ b * window.dilation[1]",
+            "+ b",
             LAYER,
+        ),
+        (
+            "weights of a turned layer keep their rows",
+            "row, column, weight = column, row, weight.swapaxes(-2, -1)",
+            "row, column = column, row",
+            LAYERS,
         ),
         compiled=False,
     ),
@@ -147,5 +161,56 @@ FAULTS: list[Fault] = [
             "panel = own(p, p.panel, 0,",
             OWN_SCRATCH + "[conv2d]",
         ),
+    ),
+    *of(
+        "cpu/correlation/channels.py",
+        (
+            "a later chain of products begins anew",
+            "before = place if first > 0 else",
+            "before = place if first < 0 else",
+            DEPTHWISE,
+        ),
+        (
+            "a filter looks at the channel of its own number",
+            "(filter + lane) // p.multiplier * p.plane_step",
+            "(filter + lane) * p.plane_step // p.multiplier",
+            DEPTHWISE,
+        ),
+        (
+            "all workers turn pixels over in one place",
+            "turned = own(p, p.turned, worker,",
+            "turned = own(p, p.turned, 0,",
+            OWN_SCRATCH + "[conv2d, depthwise]",
+        ),
+    ),
+    *of(
+        "cpu/correlation/planes.py",
+        (
+            "planes are padded above as on the left",
+            "window.output, (top, left),",
+            "window.output, (left, top),",
+            LAYER,
+        ),
+        compiled=False,
+    ),
+    *of(
+        "cpu/correlation/matrix.py",
+        (
+            "every group has the first one's weights",
+            "weights.transpose(0, 2, 1), out",
+            "weights[:1].transpose(0, 2, 1), out",
+            LAYERS,
+        ),
+        compiled=False,
+    ),
+    *of(
+        "cpu/correlation/turned.py",
+        (
+            "what is turned begins where it began",
+            "before=spec.before[::-1]",
+            "before=spec.before",
+            "test_correlation.py::test_correlation_equals_reference",
+        ),
+        compiled=False,
     ),
 ]

@@ -17,15 +17,21 @@ FAULTS: list[Fault] = [
         ("padding on the right is 1", "part[hi:] = 0", "part[hi:] = 1", IM2COL),
         (
             "a column beyond the end of a row stays",
-            "max(start + outside, first)",
-            "max(start + outside + 1, first)",
+            "if j < inside or j >= outside:",
+            "if j < inside or j > outside:",
             "test_patches.py",
         ),
         (
             "the step of rows is that of columns",
-            "divmod(y + p.top - a * p.dilation_rows, p.stride_rows)",
-            "divmod(y + p.top - a * p.dilation_rows, p.stride_columns)",
+            "at = (above * p.stride_rows + down) * p.width",
+            "at = (above * p.stride_columns + down) * p.width",
             COL2IM,
+        ),
+        (
+            "columns of windows begin a row too low",
+            "lo = max(above, -((j - first) // width))",
+            "lo = max(above, 1 - (j - first) // width)",
+            IM2COL,
         ),
     ),
     *of(

@@ -138,7 +138,8 @@ def test_layers_of_every_kind_equal_reference(
 def test_strange_numbers_stay_in_their_group_and_meet_zeros_outside(
     backend, data_format, dtype, size, groups, kernel
 ):
-    x, w = values(1, (2, 16, *size), dtype), values(2, (32, 16 // groups, kernel, kernel), dtype, magnitude=1.0)
+    x = values(1, (2, 16, *size), dtype)
+    w = values(2, (32, 16 // groups, kernel, kernel), dtype, magnitude=1.0)
     x[0, 3, 0, 0], x[1, 9, -1, -1] = np.nan, np.inf
     w[5, 0, 0, 0], w[30, 0, -1, -1] = np.inf, np.nan  # times the zeros outside, NaN
     if data_format == "NHWC":

@@ -188,7 +188,8 @@ def _take_down(p, x, base, down, right, column):
     for j in range(inside, outside):
         lo = max(above, -((j - first) // width))
         n = min(below, -((j - last) // width)) - lo
-        start = base + (lo * p.stride_rows + down) * p.row_step + (j * p.stride_columns + right) * p.column_step
+        y, z = lo * p.stride_rows + down, j * p.stride_columns + right
+        start = base + y * p.row_step + z * p.column_step
         at, step = lo * width + j - first, p.stride_rows * p.row_step
         if width == 1:
             take(x, start, step, column[at : at + max(n, 0)])
@@ -270,16 +271,17 @@ class Scattering:
 def scatter(p, chunk, worker):
     """columns (P, kh * kw, Ho, Wo); image (P, H, W): each band of rows gathers what falls on it."""
     taps, positions = p.kernel_rows * p.kernel_columns, p.out_rows * p.out_columns
-    columns, image = carray(p.columns, p.planes * taps * positions), carray(p.image, p.planes * p.height * p.width)
+    size = p.height * p.width
+    columns, image = carray(p.columns, p.planes * taps * positions), carray(p.image, p.planes * size)
     begin, end = share(p, chunk, p.planes * p.bands)
     for index in range(begin, end):
         plane, band = divmod(index, p.bands)
         rows = band * p.band, min((band + 1) * p.band, p.height)
-        start = plane * p.height * p.width
+        start = plane * size
         image[start + rows[0] * p.width : start + rows[1] * p.width] = 0
         for tap in range(taps):
             source = columns[(plane * taps + tap) * positions : (plane * taps + tap + 1) * positions]
-            _add_tap(p, tap, source, rows, image[start : start + p.height * p.width])
+            _add_tap(p, tap, source, rows, image[start : start + size])
 
 
 @numba.njit(error_model="numpy")

@@ -11,11 +11,11 @@ from fastconv.cpu.arrays import Array
 from fastconv.cpu.correlation import blocks, channels, dense, matrix, planes
 from fastconv.cpu.correlation.methods import Correlation
 
-LAYERS = (planes, channels, matrix, dense, blocks)
+LAYERS: tuple[Any, ...] = (planes, channels, matrix, dense, blocks)
 """Ways to a layer, each with ``supports(spec)`` and ``plan(spec)``; the first that supports it is taken."""
 
 
-def plan_layer(spec: Layer) -> Callable[..., Array]:
+def plan_layer(spec: Layer) -> Any:
     return next(way.plan(spec) for way in LAYERS if way.supports(spec))
 
 

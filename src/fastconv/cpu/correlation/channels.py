@@ -8,7 +8,6 @@ strides nor dilation nor narrow images leave lanes empty. Where pixels of a chan
 from __future__ import annotations
 
 from math import isqrt, prod
-from typing import Any
 
 import numba
 import numpy as np
@@ -38,7 +37,7 @@ COPIED = 32 * 1024 * 1024
 """Bytes of an image, or of its sums, that are converted to another dtype at once."""
 
 MANY_PIXELS, FEW_PIXELS = 8, 4
-"""Pixels of the result per tile, and where no row has more of them: sums that need not wait for each other."""
+"""Pixels of the result per tile, and where rows have no more: sums that need not wait for each other."""
 
 CHANNELS = record(
     "x weights bias offsets panel turned sums out",
@@ -57,10 +56,7 @@ def supports(spec: Layer) -> bool:
     work, given = working_dtype(spec.dtype), spec.x_dtype
     converted = max(prod(spec.x) * (given != work), prod(spec.shape) * (spec.dtype != work))
     rows, columns = panel_of(spec, 1)
-    return (
-        converted * work.itemsize <= COPIED
-        and rows * columns * LANES * work.itemsize <= MOST_PANEL
-    )
+    return converted * work.itemsize <= COPIED and rows * columns * LANES * work.itemsize <= MOST_PANEL
 
 
 def panel_of(spec: Layer, band: int) -> tuple[int, int]:

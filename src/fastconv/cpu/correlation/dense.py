@@ -171,7 +171,8 @@ def tiling(spec: Layer, window: Window) -> dict[str, Any]:
         row, pixel = pixel, row
     return window_numbers(window) | {
         "images": images, "groups": spec.groups, "filters": filters, "channels": channels,
-        "rows": rows, "strips": strips, "wide": wide, "reach": reach, "block": max(1, min(channels, DEPTH // window.taps)),
+        "rows": rows, "strips": strips, "wide": wide, "reach": reach,
+        "block": max(1, min(channels, DEPTH // window.taps)),
         "part": -(-filters // (parts * FILTERS)) * FILTERS,
         "pieces": pieces, "vectors": vectors, "pitch": pitch,
         "to_image": pixels * all_filters, "to_filter": filter, "to_row": row, "to_pixel": pixel,
@@ -183,12 +184,11 @@ def offsets(window: Window, numbers: dict[str, Any]) -> NDArray[np.int64]:
     k = np.arange(numbers["block"] * window.taps)
     row, b = np.divmod(k, window.kernel[1])
     length = numbers["pitch"] + numbers["reach"]
-    if numbers["strips"] > 1:
-        return (k * length).astype(np.int64)
     channel, a = np.divmod(row, window.kernel[0])
-    down = numbers["wide"] if numbers["rows"] == 1 else length
-    places = channel * numbers["rows"] * length + a * (down * window.dilation[0] if numbers["rows"] == 1 else down)
-    return (places + b * window.dilation[1]).astype(np.int64)
+    down = numbers["wide"] * window.dilation[0] if numbers["rows"] == 1 else length
+    places = channel * numbers["rows"] * length + a * down + b * window.dilation[1]
+    found: NDArray[np.int64] = (k * length if numbers["strips"] > 1 else places).astype(np.int64)
+    return found
 
 
 @kernel(DENSE, offsets=np.int64)

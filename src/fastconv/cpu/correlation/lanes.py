@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
@@ -15,7 +16,8 @@ LANES = PIXELS
 
 
 class Along(NamedTuple):
-    """Pixels of a vector of 16 channels: pixel q under tap t begins at panel[offsets[t] + start + q * step]."""
+    """Pixels of a vector of 16 channels: that of pixel q under tap t begins at panel[offsets[t] + start +
+    q * step]."""
 
     panel: Any
     offsets: Any
@@ -36,13 +38,11 @@ class Sums(NamedTuple):
 
     sums: Any
     start: int
-    step: int
+    step: int | np.int64
 
 
 @intrinsic(prefer_literal=True)
-def multiply_channels(
-    typing: Any, under: Any, by: Any, before: Any, to: Any, depth: Any, pixels: Any
-) -> Any:
+def multiply_channels(typing: Any, under: Any, by: Any, before: Any, to: Any, depth: Any, pixels: Any) -> Any:
     """The sums ``to`` = those ``before`` + the sum over t < ``depth`` of pixels ``under`` tap t, times its
     weights ``by``, lane by lane, for so many ``pixels``, known when compiling."""
     count = _literal(pixels, "pixels")

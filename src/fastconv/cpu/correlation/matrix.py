@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Matrix:
         self.by_rows = spec.layout.channels_last or self.whole
 
     @cached_property
-    def elsewhere(self) -> Callable[..., Array]:
+    def elsewhere(self) -> Any:
         """For what is too large to be copied."""
         return next(way.plan(self.spec) for way in (dense, blocks) if way.supports(self.spec))
 
@@ -60,7 +60,8 @@ class Matrix:
         spec = self.spec
         pixels = spec.layout.nchw(x) if self.whole else x
         if not readable(pixels) and x.nbytes > COPIED:
-            return self.elsewhere(x, weight, bias, out)
+            given: Array = self.elsewhere(x, weight, bias, out)
+            return given
         target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
         weights = native(weight).reshape(spec.groups, self.filters, self.depth)
         terms = None if bias is None else bias.astype(spec.dtype)

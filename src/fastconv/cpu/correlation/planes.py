@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -52,14 +52,15 @@ class Planes:
         self.direct = Turned(each, Direct) if pays(each, COPIED) else Direct(each)
 
     @cached_property
-    def elsewhere(self) -> Callable[..., Array]:
+    def elsewhere(self) -> Any:
         """For what is too large to be copied."""
         return next(way.plan(self.spec) for way in (channels, dense, blocks) if way.supports(self.spec))
 
     def __call__(self, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
         spec = self.spec
         if not readable(x) and x.nbytes > COPIED:
-            return self.elsewhere(x, weight, bias, out)
+            given: Array = self.elsewhere(x, weight, bias, out)
+            return given
         target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
         sums = np.empty(spec.shape, self.work) if spec.dtype == np.float16 else target
         self.direct(x.reshape(self.images), weight.reshape(self.kernels), sums.reshape(self.sums))

@@ -44,7 +44,8 @@ class TurnedConv:
         )
 
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
-        given = self.conv(x.swapaxes(self.rows_of_x, self.rows_of_x + 1), columns_first(filters), epilogue, None)
+        columns = x.swapaxes(self.rows_of_x, self.rows_of_x + 1)
+        given = self.conv(columns, columns_first(filters), epilogue, None)
         first, *signs = given if isinstance(given, tuple) else (given,)
         rows = self.rows_of_first
         target = result(out, exchanged(first.shape, rows), first.dtype, x, filters.words)
@@ -61,10 +62,12 @@ plan = TurnedConv
 
 def columns_first(filters: PackedFilters) -> PackedFilters:
     """The filters with rows and columns exchanged, which they keep."""
-    made: PackedFilters = filters.derived(
-        "columns first",
-        lambda: PackedFilters(np.ascontiguousarray(filters.words.swapaxes(1, 2)), filters.channels, filters.alpha),
-    )
+
+    def make() -> PackedFilters:
+        words = np.ascontiguousarray(filters.words.swapaxes(1, 2))
+        return PackedFilters(words, filters.channels, filters.alpha)
+
+    made: PackedFilters = filters.derived("columns first", make)
     return made
 
 
