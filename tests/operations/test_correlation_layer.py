@@ -148,7 +148,7 @@ def test_strange_numbers_stay_in_their_group_and_meet_zeros_outside(
     with np.errstate(all="ignore"):
         expected = reference.conv2d(x, w, **options)
         sums = reference.conv2d(np.abs(x).astype("f8"), np.abs(w).astype("f8"), **options)
-    actual = conv2d(backend.asarray(x), backend.asarray(w), **options)
+        actual = conv2d(backend.asarray(x), backend.asarray(w), **options)
     assert_close(backend.asnumpy(actual), expected, sums, 16 // groups * kernel**2)
 
 

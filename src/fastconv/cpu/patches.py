@@ -26,6 +26,7 @@ from fastconv.cpu.arrays import (
 )
 from fastconv.cpu.kernels import Job, kernel, record, share
 from fastconv.cpu.threads import SMALL, chunks_of
+from fastconv.cpu.windows import PLANES, WINDOW, between, met, take, window_numbers
 
 COPIED = 1 << 20
 """Elements of columns converted at a time where kernels cannot read them: 16 MiB at most."""
@@ -41,24 +42,8 @@ another row takes as long as so many strided elements."""
 BAND = 4096
 """Pixels that windows are put back into at a time: they stay in L1 while all taps are added."""
 
-WINDOW = (
-    "height width kernel_rows kernel_columns stride_rows stride_columns dilation_rows dilation_columns "
-    "top left out_rows out_columns"
-)
-"""Fields of a record that say how a window slides over planes of height x width pixels."""
-
-PLANES = "extent origin plane_step row_step column_step"
-"""Fields of a record that say how planes lie in flat memory of ``extent`` elements."""
-
 GATHER = record("x columns", f"{PLANES} {WINDOW} planes first count")
 SCATTER = record("columns image", f"{WINDOW} planes band bands")
-
-
-def window_numbers(window: Window) -> dict[str, Any]:
-    """Numbers for the fields WINDOW."""
-    (top, _), (left, _) = window.padding
-    pairs = (window.size, window.kernel, window.stride, window.dilation, (top, left), window.output)
-    return dict(zip(WINDOW.split(), (number for pair in pairs for number in pair), strict=True))
 
 
 def carrier(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -152,14 +137,6 @@ def gather(p, chunk, worker):
 
 
 @numba.njit(error_model="numpy")
-def met(p, right):
-    """The first and the last + 1 window of a row whose tap, ``right`` columns from its first pixel, is inside
-    the image."""
-    inside = max(0, -(right // p.stride_columns))
-    return inside, max(inside, min(p.out_columns, (p.width - 1 - right) // p.stride_columns + 1))
-
-
-@numba.njit(error_model="numpy")
 def _shift(p, x, base, down, right, column):
     """One tap where windows and pixels are as many: the plane at x[base], moved by ``down`` rows and
     ``right`` pixels in one long copy, then zeros for what came from beyond the ends of rows."""
@@ -196,33 +173,6 @@ def _take_down(p, x, base, down, right, column):
         else:
             for k in range(n):
                 column[at + k * width] = x[start + k * step]
-
-
-@numba.njit(error_model="numpy")
-def between(p, down, begin, end):
-    """The first and the last + 1 row of windows whose tap, ``down`` rows from its first pixel, meets rows
-    begin ... end of the image."""
-    first = min(max(-((down - begin) // p.stride_rows), 0), p.out_rows)
-    return first, max(first, min(-((down - end) // p.stride_rows), p.out_rows))
-
-
-@numba.njit(error_model="numpy")
-def take(x, start, step, target):
-    """target[k] = x[start + k * step]; slices, so that LLVM vectorises the usual steps."""
-    n = target.size
-    if n == 0:
-        return
-    if step == 1:
-        source = x[start : start + n]
-        for k in range(n):
-            target[k] = source[k]
-    elif step == 2:
-        source = x[start : start + 2 * n - 1]
-        for k in range(n):
-            target[k] = source[2 * k]
-    else:
-        for k in range(n):
-            target[k] = x[start + k * step]
 
 
 class Scattering:

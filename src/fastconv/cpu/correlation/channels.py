@@ -20,9 +20,9 @@ from fastconv.cpu.arrays import Array, deliver, flat_memory, result
 from fastconv.cpu.correlation.lanes import LANES, Across, Along, Sums, copy_vector, multiply_channels
 from fastconv.cpu.correlation.tiling import EXACT_CHAIN
 from fastconv.cpu.kernels import Job, kernel, own, record, share
-from fastconv.cpu.patches import PLANES, WINDOW, window_numbers
 from fastconv.cpu.simd import transpose_block
 from fastconv.cpu.threads import chunks_of_long, threads
+from fastconv.cpu.windows import PLANES, WINDOW, window_numbers
 
 PANEL_BYTES = 64 * 1024
 """Bytes of pixels per task: they stay in a small L2 cache, and few rows are laid out twice."""

@@ -32,8 +32,8 @@ from fastconv.cpu.correlation.products import (
     multiply_tile,
 )
 from fastconv.cpu.kernels import Job, kernel, own, record, share
-from fastconv.cpu.patches import PLANES, WINDOW, take, window_numbers
 from fastconv.cpu.threads import chunks_of_long, threads
+from fastconv.cpu.windows import PLANES, WINDOW, take, window_numbers
 
 DEPTH = 256
 """Products per sum in registers: their pixels and the weights of a tile stay in L1. And the rounding errors
