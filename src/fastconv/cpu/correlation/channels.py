@@ -110,7 +110,8 @@ class Channels:
         weights[:, : len(weight)] = weight.reshape(len(weight), -1).T
         if bias is not None:
             terms[: len(bias)] = bias
-        by_planes = not spec.layout.channels_last and (column, row) == (1, spec.window.size[1])
+        height, width = spec.window.size
+        by_planes = not spec.layout.channels_last and column == 1 and (row == width or height == 1)
         self.job(
             x=flat, extent=flat.size, origin=origin, image_step=image, plane_step=plane, row_step=row,
             column_step=column, weights=weights, bias=terms, out=sums, by_planes=int(by_planes),
