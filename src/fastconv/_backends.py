@@ -82,6 +82,14 @@ LENDERS = tuple(backend for backend in BACKENDS.values() if backend.lender)
 _OF_TYPES: dict[type, Backend] = {}
 """What was found of arrays met before, since looking at one takes 1 us."""
 
+_LOADED: dict[str, ModuleType] = {}
+"""Lenders by their namespace. Compilers follow this look-up, and would warn of the cache of ``imported``."""
+
+
+def _loaded(backend: Backend) -> ModuleType:
+    lender = _LOADED[backend.namespace] = importlib.import_module(str(backend.lender))
+    return lender
+
 
 def adapted(operation: Callable[P, R], keeps_dtype: bool = False) -> Callable[P, R]:
     """Let ``operation`` take arrays that are lent: its results are given back as such, too. It is
@@ -91,17 +99,33 @@ def adapted(operation: Callable[P, R], keeps_dtype: bool = False) -> Callable[P,
     library whose module is not loaded has no arrays in any call.
     """
 
+    quiet = undisturbed(operation)
+
     @wraps(operation)
-    @undisturbed
     def call(*args: P.args, **options: P.kwargs) -> R:
         for backend in LENDERS:
             if backend.namespace in sys.modules:
-                lender = imported(str(backend.lender))
-                found = lender.tensors_in((*args, *options.values()))
-                if found:
-                    result: R = lender.call(operation, keeps_dtype, found, args, options)
-                    return result
-        return operation(*args, **options)
+                lender = _LOADED.get(backend.namespace) or _loaded(backend)
+                result: R = lender.call(quiet, keeps_dtype, args, options)
+                return result
+        return quiet(*args, **options)
+
+    return call
+
+
+def unfollowed(function: Callable[P, R]) -> Callable[P, R]:
+    """Let no compiler of a library that lends look into ``function``, which takes its arrays as they are. It is
+    :data:`undisturbed`."""
+    quiet = undisturbed(function)
+
+    @wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        for backend in LENDERS:
+            if backend.namespace in sys.modules:
+                lender = _LOADED.get(backend.namespace) or _loaded(backend)
+                result: R = lender.unfollowed(quiet, *args, **options)
+                return result
+        return quiet(*args, **options)
 
     return call
 

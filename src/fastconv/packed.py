@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from fastconv._advice import how_to_words
-from fastconv._backends import BACKENDS, Array, adapted, backend_of
+from fastconv._backends import BACKENDS, Array, adapted, backend_of, unfollowed
 from fastconv._checks import as_dtype, flag, integer
 from fastconv._specs.bits import UnpackBits, memory_of
 
@@ -69,6 +69,7 @@ class PackedSigns(Packed):
     length: int
     check: bool = field(default=False, repr=False)
 
+    @unfollowed
     def __post_init__(self) -> None:
         backend = backend_of("PackedSigns", self.words)
         _require_words("PackedSigns", self.words, 1)
@@ -144,6 +145,7 @@ class PackedFilters(Packed):
     alpha: Array
     _derived: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
+    @unfollowed
     def __post_init__(self) -> None:
         backend_of("PackedFilters", self.words, self.alpha)
         _require_words("PackedFilters", self.words, 4)
@@ -212,6 +214,7 @@ class Threshold(Packed):
     tau: Array
     flip: Array
 
+    @unfollowed
     def __post_init__(self) -> None:
         backend_of("Threshold", self.tau, self.flip)
         _require_array("Threshold", "tau", self.tau, "int32")

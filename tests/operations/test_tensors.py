@@ -12,6 +12,7 @@ from hypothesis import given
 
 import fastconv
 from fastconv import PackedFilters, PackedSigns, Threshold
+from right_calls import CALLS, leaves
 from strategies import seeds, values
 
 
@@ -88,16 +89,67 @@ def test_a_tensor_that_requires_grad_is_sent_to_the_layers(torch):
     assert fastconv.xnor_conv2d(torch.ones(1, 3, 5, 5), weight.detach()).shape == (1, 2, 3, 3)
 
 
+def parameter(torch, x):
+    """``x`` as what a module holds, which requires gradients if it can."""
+    tensor = torch.as_tensor(x).clone()
+    return torch.nn.Parameter(tensor, tensor.is_floating_point() or tensor.is_complex())
+
+
+@pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
+@pytest.mark.parametrize("case", CALLS)
+def test_where_no_gradients_are_wanted_parameters_are_tensors(torch, case, mode):
+    arrays = CALLS[case].arrays()
+    expected = leaves(CALLS[case].call(fastconv, *map(torch.from_numpy, map(np.array, arrays))))
+    with getattr(torch, mode)():
+        actual = leaves(CALLS[case].call(fastconv, *(parameter(torch, x) for x in arrays)))
+    for mine, theirs in zip(actual, expected, strict=True):
+        assert type(mine) is torch.Tensor
+        assert not mine.requires_grad
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
+def test_parameters_may_be_packed_written_and_bfloat16(torch, mode):
+    weight = torch.randn(3, 70)
+    with getattr(torch, mode)():
+        filters = fastconv.pack_filters(parameter(torch, weight)[..., None, None])
+        filters = PackedFilters(filters.words, 70, parameter(torch, filters.alpha))
+        y = fastconv.xnor_linear(weight, filters, scale="alpha", bias=parameter(torch, np.ones(3, "f4")))
+        out = parameter(torch, np.zeros((3, 3), "f4"))
+        assert fastconv.xnor_linear(weight, filters, scale="alpha", bias=torch.ones(3), out=out) is out
+        assert torch.equal(out, y)
+        half = parameter(torch, weight).to(torch.bfloat16)
+        wide = fastconv.correlate2d(half.float(), half.float()[:2, :2])
+        place = torch.nn.Parameter(torch.zeros_like(wide, dtype=torch.bfloat16))
+        fastconv.correlate2d(half, torch.nn.Parameter(half[:2, :2]), out=place)
+        assert torch.equal(place, wide.to(torch.bfloat16))
+
+
+def test_what_is_written_counts_as_changed(torch):
+    out = torch.zeros(3, dtype=torch.uint8)
+    before = out._version
+    fastconv.popcount(torch.arange(3), out=out)
+    assert out._version > before
+
+
 REFUSED = {
     r"strided.*to_dense": lambda torch: torch.eye(4).to_sparse(),
     r"on the CPU or a CUDA device, got meta": lambda torch: torch.ones(4, 4, device="meta"),
     r"tensors of torch\.complex32 are not supported": lambda torch: torch.ones(4, 4, dtype=torch.complex32),
     r"tensors of torch\.float8_e5m2 are not supported": lambda torch: torch.ones(4, 4).to(torch.float8_e5m2),
+    r"numbers cannot be read where they lie \(masked, ": lambda torch: masked(torch),
+    r"numbers cannot be read where they lie .* vmap": lambda torch: torch.vmap(fastconv.pack_signs)(
+        torch.eye(4)
+    ),
     r"sequence of tensors.*torch\.stack": lambda torch: [torch.ones(4), torch.ones(4)],
 }
 
 
-@pytest.mark.filterwarnings("ignore:ComplexHalf")
+def masked(torch):
+    return torch.masked.masked_tensor(torch.ones(4), torch.arange(4) > 1)
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf", "ignore:The PyTorch API of MaskedTensors")
 @pytest.mark.parametrize("message", REFUSED)
 def test_tensors_that_cannot_be_lent_are_refused(torch, message):
     with pytest.raises(TypeError, match=f"^pack_signs: .*{message}"):

@@ -6,6 +6,7 @@ that would have it are rounded to it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -45,6 +46,9 @@ class _Lending:
 
 ON_CPU = _Lending()
 
+COMPILERS = "torch._dynamo"
+"""The module with which PyTorch's compilers are loaded, if they are."""
+
 
 def tensors_in(values: Iterable[Any]) -> list[torch.Tensor]:
     """Those of ``values`` that are tensors, and those that packed values and sequences hold."""
@@ -66,33 +70,67 @@ def _is_of_numbers(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and type(value[0]) in (bool, int, float)
 
 
+def unfollowed(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call ``function`` where no compiler of PyTorch looks: it breaks its graph here."""
+    if COMPILERS in sys.modules:
+        return (_hidden or _hide())(function, *args, **options)
+    return function(*args, **options)
+
+
+_hidden: Callable[..., Any] | None = None
+
+
+def _hide() -> Callable[..., Any]:
+    """What calls functions without compilers: made as late as that because PyTorch then imports them, which
+    takes seconds."""
+    global _hidden
+    _hidden = torch.compiler.disable(lambda function, *args, **options: function(*args, **options))
+    return _hidden
+
+
 def call(
-    operation: Callable[..., Any],
-    keeps_dtype: bool,
-    tensors: list[torch.Tensor],
-    args: tuple[Any, ...],
-    options: Mapping[str, Any],
+    operation: Callable[..., Any], keeps_dtype: bool, args: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Any:
-    """``operation`` on the arrays that share the tensors' memory; its results as tensors, of bfloat16 if it
-    ``keeps_dtype`` and that is what was given."""
+    """``operation`` on the arrays that share the memory of tensors among its arguments, if there are any; its
+    results as tensors, of bfloat16 if it ``keeps_dtype`` and that is what was given."""
+    return unfollowed(_call, operation, keeps_dtype, args, options)
+
+
+def _call(
+    operation: Callable[..., Any], keeps_dtype: bool, args: tuple[Any, ...], options: Mapping[str, Any]
+) -> Any:
+    tensors = tensors_in((*args, *options.values()))
+    if not tensors:
+        return operation(*args, **options)
     name = operation.__qualname__
     _check(name, tensors, args, options)
     narrow = _is_bfloat16(keeps_dtype, args, options)
     out = options.get("out")
     with placed(tensors[0].device):
         place = _place_for(name, out, narrow, tensors) if isinstance(out, torch.Tensor) else out
-        lent = {key: _lent(place if key == "out" else value) for key, value in options.items()}
-        result = operation(*map(_lent, args), **lent)
+        try:
+            arrays = [_lent(value) for value in args]
+            lent = {key: _lent(place if key == "out" else value) for key, value in options.items()}
+        except RuntimeError as error:
+            raise TypeError(
+                f"{name}: a tensor was given whose numbers cannot be read where they lie (masked, nested, or "
+                f"of a compiler, an export or vmap); pass an ordinary one. PyTorch says: {error}"
+            ) from error
+        result = operation(*arrays, **lent)
         if not isinstance(out, torch.Tensor):
             given_back = _given_back(result)
             return given_back.to(torch.bfloat16) if narrow else given_back
         if place is not out:
             out.copy_(place)
+        elif not torch.is_inference(out):
+            torch.autograd.graph.increment_version(out)  # as PyTorch's own operations do when they write
         return _given_out(out, result)
 
 
 def to_array(tensor: torch.Tensor) -> Array:
     """The NumPy or CuPy array in ``tensor``'s memory."""
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     tensor = tensor.resolve_conj().resolve_neg()
@@ -119,10 +157,10 @@ def _check(name: str, tensors: list[torch.Tensor], args: tuple[Any, ...], option
             stacked = ", torch.stack(x)" if len(shapes) == 1 and None not in shapes else ""
             raise TypeError(f"{name}: got a sequence of tensors; pass one tensor{stacked}")
     for tensor in tensors:
-        if tensor.requires_grad:
+        if tensor.requires_grad and torch.is_grad_enabled():
             raise TypeError(
-                f"{name}: no gradient flows through it, and a tensor that requires one was given; "
-                "train with the layers of fastconv.nn, or pass x.detach()"
+                f"{name}: no gradient flows through it, and a tensor that requires one was given; train with "
+                "the layers of fastconv.nn, or call it under torch.no_grad(), or pass x.detach()"
             )
         if tensor.is_nested:
             raise TypeError(f"{name}: tensors must not be nested; pass x.to_padded_tensor(0)")

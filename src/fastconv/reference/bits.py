@@ -6,26 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backends import undisturbed
+from fastconv._backends import unfollowed
 from fastconv._checks import check_signs
 from fastconv.packed import PackedSigns
 from fastconv.reference._out import write
 
 
-@undisturbed
+@unfollowed
 def popcount(x: Any, /, *, out: Any = None) -> Any:
     """As :func:`fastconv.popcount`."""
     return write(np.bitwise_count(x), out)
 
 
-@undisturbed
+@unfollowed
 def popcount_sum(x: Any, /, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     """As :func:`fastconv.popcount_sum`."""
     counts = np.bitwise_count(np.asarray(x))
     return write(counts.sum(axis=axis, keepdims=keepdims, dtype=np.int64), out)
 
 
-@undisturbed
+@unfollowed
 def packbits64(x: Any, /, *, axis: Any = -1, bitorder: str = "little", out: Any = None) -> Any:
     """As :func:`fastconv.packbits64`."""
     x = np.asarray(x)
@@ -39,7 +39,7 @@ def packbits64(x: Any, /, *, axis: Any = -1, bitorder: str = "little", out: Any 
     return write(np.moveaxis(words, -1, axis), out)
 
 
-@undisturbed
+@unfollowed
 def unpackbits64(
     words: Any, /, *, axis: Any = -1, count: int | None = None, bitorder: str = "little", out: Any = None
 ) -> Any:
@@ -56,7 +56,7 @@ def unpackbits64(
     return write(np.moveaxis(bits, -1, axis), out)
 
 
-@undisturbed
+@unfollowed
 def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) -> PackedSigns:
     """As :func:`fastconv.pack_signs`."""
     x = np.asarray(x)
@@ -68,7 +68,7 @@ def pack_signs(x: Any, /, *, axis: int = -1, zero: int = 1, threshold: Any = 0) 
     return PackedSigns(packbits64(np.moveaxis(positive, axis, -1)), x.shape[axis])
 
 
-@undisturbed
+@unfollowed
 def hamming_distance(a: Any, b: Any, /, *, dtype: Any = np.int64, out: Any = None) -> Any:
     """As :func:`fastconv.hamming_distance`."""
     if isinstance(a, PackedSigns):

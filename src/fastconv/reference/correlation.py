@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backends import undisturbed
+from fastconv._backends import unfollowed
 from fastconv._geometry import image_layout, window
 from fastconv.reference._out import write
 from fastconv.reference.patches import tap_slices
@@ -18,7 +18,7 @@ PAD_MODES = {
 }  # fmt: skip
 
 
-@undisturbed
+@unfollowed
 def correlate2d(
     in1: Any,
     in2: Any,
@@ -40,7 +40,7 @@ def correlate2d(
     return write(result[..., ::-1, ::-1] if swapped else result, out)
 
 
-@undisturbed
+@unfollowed
 def convolve2d(
     in1: Any,
     in2: Any,
@@ -93,7 +93,7 @@ def _correlate(
     return result.astype(dtype)
 
 
-@undisturbed
+@unfollowed
 def conv2d(
     x: Any,
     weight: Any,

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backends import undisturbed
+from fastconv._backends import unfollowed
 from fastconv._checks import pair
 from fastconv._geometry import Window, window
 from fastconv.reference._out import write
 
 
-@undisturbed
+@unfollowed
 def im2col(
     x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1, *, out: Any = None
 ) -> Any:
@@ -27,7 +27,7 @@ def im2col(
     return write(cols.astype(x.dtype.newbyteorder("=")), out)
 
 
-@undisturbed
+@unfollowed
 def col2im(
     cols: Any,
     output_size: Any,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv._backends import undisturbed
+from fastconv._backends import unfollowed
 from fastconv._checks import check_signs, float_result, normalize_axis
 from fastconv._geometry import ImageLayout, Window, image_layout, window
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
@@ -16,7 +16,7 @@ from fastconv.reference.bits import pack_signs, packbits64, unpackbits64
 from fastconv.reference.patches import tap_slices
 
 
-@undisturbed
+@unfollowed
 def xnor_matmul(a: Any, b: Any, /, *, out: Any = None) -> Any:
     """As :func:`fastconv.xnor_matmul`."""
     left, right = signs_of(a, "xnor_matmul", "a"), signs_of(b, "xnor_matmul", "b")
@@ -25,7 +25,7 @@ def xnor_matmul(a: Any, b: Any, /, *, out: Any = None) -> Any:
     return write(left.astype(np.int32) @ right.astype(np.int32), out)
 
 
-@undisturbed
+@unfollowed
 def xnor_linear(
     x: Any,
     weight: Any,
@@ -59,7 +59,7 @@ def xnor_linear(
     return write(numbers, out), compared(numbers, *tau_and_flip(signs, numbers.dtype), None)
 
 
-@undisturbed
+@unfollowed
 def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     """As :func:`fastconv.pack_filters`."""
     weight = np.asarray(weight)
@@ -68,7 +68,7 @@ def pack_filters(weight: Any, /, *, zero: int = 1) -> PackedFilters:
     return PackedFilters(packed.words, packed.length, mean_magnitude(weight))
 
 
-@undisturbed
+@unfollowed
 def xnor_conv2d(
     x: Any,
     weight: Any,
@@ -127,7 +127,7 @@ def xnor_conv2d(
     return numbers, compared(values.reshape(logical), *tau_and_flip(signs, values.dtype), None)
 
 
-@undisturbed
+@unfollowed
 def activation_scale(
     x: Any,
     kernel_size: Any,
@@ -147,7 +147,7 @@ def activation_scale(
     return write(moved.reshape(layout.shape(k.shape[0], groups, *w.output)), None)
 
 
-@undisturbed
+@unfollowed
 def fold_batchnorm(
     gamma: Any,
     beta: Any,
@@ -173,7 +173,7 @@ def fold_batchnorm(
     return Threshold(tau.astype(np.int32), ~bit[-1])
 
 
-@undisturbed
+@unfollowed
 def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: Any = 0) -> PackedSigns:
     """As :func:`fastconv.binary_max_pool2d`."""
     image = signs_of(x, "binary_max_pool2d", cure="")
@@ -192,7 +192,8 @@ def binary_max_pool2d(x: Any, kernel_size: Any, *, stride: Any = None, padding: 
     return pack_signs(largest.transpose(0, 2, 3, 1).reshape(layout.shape(n, c, *w.output)))
 
 
-@undisturbed
+@np.errstate(over="ignore", invalid="ignore")
+@unfollowed
 def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tuple[Any, PackedSigns]]:
     """As :func:`fastconv.binarize_residual`."""
     check_signs("binarize_residual", "x", np.asarray(x).dtype, cure="")
