@@ -142,11 +142,25 @@ PACKED = {
     "Threshold": "x.tau and x.flip, or pass threshold=x where that is a parameter",
 }
 
+SCALARS = (bool, int, float, complex, str, bytes, np.generic)
+
+MEANINGS = ("mask", "unit", "units")
+"""Properties of arrays without which their numbers mean something else: NumPy drops them in silence."""
+
+PLAIN_FORMS = {"filled": "x.filled(0)", "magnitude": "x.magnitude", "value": "x.value", "data": "x.data"}
+"""How arrays that have a meaning give their numbers alone, by what they have for that."""
+
+ASARRAY = "numpy.asarray(x)"
+PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
+ON_CPU = (1, 3)
+"""DLPack's numbers for memory of the CPU, and for such that is shared with CUDA."""
+
 
 def backend_of(operation: str, *operands: object) -> Backend:
     """The backend that all ``operands`` share; TypeError for an unsupported one (in a sequence, too) or two.
 
-    None, scalars and nested sequences have no say; if nothing else is given, NumPy is meant.
+    None, scalars and nested sequences have no say; if nothing else is given, NumPy is meant. So it is by what
+    has no namespace of its own and is an array to ``numpy.asarray``, unless that would drop a meaning.
     """
     found: Backend | None = None
     first: object = None
@@ -156,7 +170,7 @@ def backend_of(operation: str, *operands: object) -> Backend:
         elif isinstance(operand, (list, tuple)):
             backend_of(operation, *(x for x in operand if hasattr(x, "__len__")))  # numbers have none
             continue
-        elif operand is None or isinstance(operand, (bool, int, float, complex, str, bytes, np.generic)):
+        elif operand is None or isinstance(operand, SCALARS):
             continue
         else:
             backend = _backend(operation, operand)
@@ -186,17 +200,55 @@ def _backend(operation: str, operand: object) -> Backend:
     known = _OF_TYPES.get(type(operand))
     if known is not None:
         return known
-    name = _namespace_name(operand)
-    conversion = PACKED.get(name.removeprefix("fastconv.packed."), "numpy.asarray(x)")
-    backend = BACKENDS.get(name, Backend(name, None, conversion))
+    backend, always = _look_at(operand)
     if not backend.supported:
         supported = ", ".join(known.namespace for known in BACKENDS.values() if known.supported)
         raise TypeError(
-            f"{operation}: arrays of {name} are {backend.support}; supported: {supported}. "
+            f"{operation}: arrays of {backend.namespace} are {backend.support}; supported: {supported}. "
             f"Convert with {backend.conversion}."
         )
-    _OF_TYPES[type(operand)] = backend
+    if always:
+        _OF_TYPES[type(operand)] = backend
     return backend
+
+
+def _look_at(operand: object) -> tuple[Backend, bool]:
+    """The row of an operand, and whether all of its type have the same."""
+    name = _namespace_name(operand)
+    row = BACKENDS.get(name)
+    if row is not None and row is not NUMPY:
+        return row, True
+    kind = type(operand)
+    # What stands on one object may be its user's note, as in xarray, or a field of records: the type is asked.
+    # But subclasses of NumPy's arrays may keep the unit on each array.
+    subclass = isinstance(operand, np.ndarray) and operand.dtype.names is None
+    found = {part: getattr(operand if subclass else kind, part, None) for part in MEANINGS}
+    meanings = [part for part, value in found.items() if value is not None and not callable(value)]
+    lost = [part for part in meanings if getattr(operand, part) is not None]
+    if lost:
+        plain = next((form for part, form in PLAIN_FORMS.items() if hasattr(kind, part)), ASARRAY)
+        support = f"not supported, because their {lost[0]} would be lost"
+        return Backend(_type_name(operand), None, plain, support), False
+    if row is None and not _is_array_like(operand):
+        conversion = ASARRAY if not hasattr(kind, "__cuda_array_interface__") else "cupy.asarray(x)"
+        return Backend(name, None, PACKED.get(name.removeprefix("fastconv.packed."), conversion)), False
+    return NUMPY, not (subclass or meanings or hasattr(kind, "__dlpack_device__"))
+
+
+def _is_array_like(operand: object) -> bool:
+    """Whether ``numpy.asarray`` makes an array of numbers of ``operand``, which is on the CPU."""
+    kind = type(operand)
+    if hasattr(kind, "__array_namespace__") or hasattr(kind, "__cuda_array_interface__"):
+        return False
+    if hasattr(kind, "__dlpack_device__") and operand.__dlpack_device__()[0] not in ON_CPU:  # type: ignore[attr-defined]
+        return False
+    if any(hasattr(kind, protocol) for protocol in PROTOCOLS) or kind is range:
+        return True
+    try:
+        memoryview(operand)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
 
 
 def _namespace_name(operand: object) -> str:
@@ -204,8 +256,14 @@ def _namespace_name(operand: object) -> str:
         return "numpy.ma"
     if type(operand).__module__.startswith("scipy.sparse"):
         return "scipy.sparse"
+    if isinstance(operand, np.ndarray):
+        return "numpy"
     try:
         namespace = array_namespace(operand, use_compat=False)
     except TypeError:
-        return f"{type(operand).__module__}.{type(operand).__qualname__}"
+        return _type_name(operand)
     return str(namespace.__name__)
+
+
+def _type_name(operand: object) -> str:
+    return f"{type(operand).__module__}.{type(operand).__qualname__}"

@@ -164,7 +164,7 @@ def check_out(operation: str, out: Any, shape: tuple[int, ...], dtype: Any) -> N
         raise ValueError(f"{operation}: the result would have shape {shape}, more than memory can address")
     if out is None:
         return
-    if not hasattr(out, "dtype") or isinstance(out, (np.generic, np.matrix)):
+    if isinstance(out, np.matrix) or not (isinstance(out, np.ndarray) or is_cupy_array(out)):
         raise TypeError(f"{operation}: out must be an array, got {type(out).__name__}")
     if out.dtype != dtype:
         raise TypeError(f"{operation}: out must have dtype {np.dtype(dtype)}, got {out.dtype}")

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from fastconv._advice import how_to_words
-from fastconv._backends import BACKENDS, Array, adapted, backend_of, unfollowed
-from fastconv._checks import as_dtype, flag, integer
+from fastconv._backends import BACKENDS, NUMPY, SCALARS, Array, Backend, adapted, backend_of, unfollowed
+from fastconv._checks import as_array, as_dtype, flag, integer
 from fastconv._specs.bits import UnpackBits, memory_of
 
 P = TypeVar("P", bound="Packed")
@@ -26,6 +26,17 @@ class Packed:
     def arrays(self) -> list[Array]:
         """The arrays that the value holds."""
         return [getattr(self, name) for name in self._arrays]
+
+    def _taken(self) -> Backend:
+        """The library of the arrays, of which those that are arrays to NumPy alone become its own."""
+        owner = type(self).__name__
+        backend = backend_of(owner, *self.arrays())
+        if backend is NUMPY:
+            for name in self._arrays:
+                value = getattr(self, name)
+                if value is not None and not isinstance(value, (np.ndarray, list, tuple, *SCALARS)):
+                    object.__setattr__(self, name, as_array(owner, name, value))
+        return backend
 
     def mapped(self: P, function: Callable[[Array], Array]) -> P:
         """The same value with ``function`` of each array in its place."""
@@ -71,7 +82,7 @@ class PackedSigns(Packed):
 
     @unfollowed
     def __post_init__(self) -> None:
-        backend = backend_of("PackedSigns", self.words)
+        backend = self._taken()
         _require_words("PackedSigns", self.words, 1)
         object.__setattr__(self, "length", integer("PackedSigns", "length", self.length, 0))
         expected = -(-self.length // 64)
@@ -147,7 +158,7 @@ class PackedFilters(Packed):
 
     @unfollowed
     def __post_init__(self) -> None:
-        backend_of("PackedFilters", self.words, self.alpha)
+        self._taken()
         _require_words("PackedFilters", self.words, 4)
         object.__setattr__(self, "channels", integer("PackedFilters", "channels", self.channels, 0))
         o, *_, width = self.words.shape
@@ -216,7 +227,7 @@ class Threshold(Packed):
 
     @unfollowed
     def __post_init__(self) -> None:
-        backend_of("Threshold", self.tau, self.flip)
+        self._taken()
         _require_array("Threshold", "tau", self.tau, "int32")
         _require_array("Threshold", "flip", self.flip, "bool")
         tau, flip = tuple(self.tau.shape), tuple(self.flip.shape)
