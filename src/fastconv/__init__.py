@@ -1,6 +1,8 @@
 """Binary (XNOR) and small-kernel 2-D convolution on the arrays you already have."""
 
-from fastconv import reference
+from typing import Any
+
+from fastconv import _later, reference
 from fastconv.bits import hamming_distance, pack_signs, packbits64, popcount, popcount_sum, unpackbits64
 from fastconv.correlation import conv2d, convolve2d, correlate2d
 from fastconv.packed import PackedFilters, PackedSigns, Threshold
@@ -25,3 +27,13 @@ __all__ = [  # noqa: RUF022  (grouped by noun)
     "PackedFilters", "PackedSigns", "Threshold",
     "reference",
 ]  # fmt: skip
+
+__version__: str
+
+
+def __getattr__(name: str) -> Any:
+    return _later.attribute(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_later.names()})

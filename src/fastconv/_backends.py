@@ -24,6 +24,18 @@ no errors, whatever the caller's error state says."""
 imported = cache(importlib.import_module)  # which waits for another thread's import of the same to end
 
 
+def optional(user: str, module: str, *extras: str) -> ModuleType:
+    """A ``module`` of a library that may be missing: then an error that says which ``extras`` bring it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        library = module.partition(".")[0]
+        if error.name not in (library, module):
+            raise
+        install = " or ".join(f'pip install "fastconv[{extra}]"' for extra in extras)
+        raise ModuleNotFoundError(f"{user}: {library} is not installed; {install}", name=library) from None
+
+
 @dataclass(frozen=True)
 class Backend:
     """What fastconv knows about one array library.
@@ -219,8 +231,8 @@ def _look_at(operand: object) -> tuple[Backend, bool]:
     if row is not None and row is not NUMPY:
         return row, True
     kind = type(operand)
-    # What stands on one object may be its user's note, as in xarray, or a field of records: the type is asked.
-    # But subclasses of NumPy's arrays may keep the unit on each array.
+    # The type is asked, since what stands on one object may be its user's note, as in xarray, or a field of
+    # records; but subclasses of NumPy's arrays may keep the unit on each array.
     subclass = isinstance(operand, np.ndarray) and operand.dtype.names is None
     found = {part: getattr(operand if subclass else kind, part, None) for part in MEANINGS}
     meanings = [part for part, value in found.items() if value is not None and not callable(value)]

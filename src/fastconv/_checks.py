@@ -124,11 +124,11 @@ def flag(operation: str, name: str, value: object) -> bool:
     return bool(value)
 
 
-def choice(operation: str, name: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Refuse a ``value`` that is not one of the words ``allowed``."""
+def choice(operation: str, name: str, value: object, allowed: tuple[str, ...], beside: str = "") -> None:
+    """Refuse a ``value`` that is not one of the words ``allowed``; ``beside`` says what else is accepted."""
     if not (isinstance(value, str) and value in allowed):
         options = ", ".join(map(repr, allowed))
-        raise ValueError(f"{operation}: {name} must be one of {options}, got {value!r}")
+        raise ValueError(f"{operation}: {name} must be one of {options}{beside}, got {value!r}")
 
 
 def sign(operation: str, name: str, value: object, allowed: tuple[int, ...]) -> int:

@@ -40,7 +40,7 @@ PARAMETERS = {
 PARTS: dict[str, tuple[str, ...]] = {"relu": (), "clamp": ("lo", "hi"), "prelu": ("slope",), "shift": ("b",)}
 """What the numbers of activations are called."""
 
-ACTIVATIONS = "'relu', ('clamp', lo, hi), ('prelu', slope), ('shift', b), or a list of these"
+ACTIVATIONS = "'relu', ('clamp', lo, hi), ('prelu', slope), ('shift', b), or a list of these, or None"
 
 
 class Step(NamedTuple):
@@ -192,7 +192,7 @@ def words_shape(logical: Shape) -> Shape:
 def _threshold(operation: str, filters: int, asked: Asked) -> Epilogue:
     threshold = asked.threshold
     if not isinstance(threshold, Threshold):
-        raise TypeError(f"{operation}: threshold must be a Threshold, got {type(threshold).__name__}")
+        raise TypeError(f"{operation}: threshold must be a Threshold or None, got {type(threshold).__name__}")
     if asked.scale is not None or asked.bias is not None:
         raise ValueError(
             f"{operation}: threshold excludes scale and bias; fold them into it with fold_batchnorm"
@@ -218,7 +218,7 @@ def _scale(check: _Checks, x: Any, weight: Any, scale: Any) -> list[Step]:
 
 def _check_named_scale(check: _Checks, x: Any, weight: Any, scale: str) -> None:
     """Refuse unknown names, and operands whose magnitudes are gone."""
-    choice(check.operation, "scale", scale, ("alpha", "xnor"))
+    choice(check.operation, "scale", scale, ("alpha", "xnor"), f", an array ({check.filters},) or None")
     if isinstance(weight, PackedSigns):
         raise ValueError(
             f"{check.operation}: scale {scale!r} needs the weight's magnitudes, which PackedSigns has "
@@ -254,7 +254,9 @@ def _signs(check: _Checks, signs: Any, *, integers: bool) -> tuple[Any, Any]:
     if isinstance(tau, (bool, tuple)) or (
         isinstance(tau, list) and any(isinstance(part, bool) for part in tau)
     ):
-        raise TypeError(f"{check.operation}: signs must be tau or a tuple (tau, flip), got {signs!r}")
+        raise TypeError(
+            f"{check.operation}: signs must be tau or a tuple (tau, flip), or None, got {signs!r}"
+        )
     flips = as_array(check.operation, "signs", flip)
     if flips.dtype != np.bool_:
         raise TypeError(

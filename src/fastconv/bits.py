@@ -213,7 +213,7 @@ def unpackbits64(
     words, axis = _along("unpackbits64", words, axis)
     choice("unpackbits64", "bitorder", bitorder, ("little", "big"))
     available = 64 * words.shape[axis]
-    count = available if count is None else integer("unpackbits64", "count", count, 0)
+    count = available if count is None else integer("unpackbits64", "count", count, 0, "an integer or None")
     if count > available:
         raise ValueError(f"unpackbits64: count must be at most {available}, got {count}")
     check_out("unpackbits64", out, _with_length(words.shape, axis, count), np.uint8)
@@ -387,7 +387,7 @@ def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
 def _along(operation: str, array: Array, axis: int | None) -> tuple[Array, int]:
     if axis is None:
         return array.reshape(-1), 0
-    return array, normalize_axis(operation, axis, array.ndim)
+    return array, normalize_axis(operation, axis, array.ndim, "an integer or None")
 
 
 def _with_length(shape: tuple[int, ...], axis: int, length: int) -> tuple[int, ...]:

@@ -547,7 +547,7 @@ def binarize_residual(x: Any, bits: int, *, axis: int | None = None) -> list[tup
     if x.ndim == 0:
         raise ValueError(f"{operation}: x must have at least 1 dimension, got a scalar")
     bits = integer(operation, "bits", bits, 1)
-    axis = None if axis is None else normalize_axis(operation, axis, x.ndim)
+    axis = None if axis is None else normalize_axis(operation, axis, x.ndim, "an integer or None")
     check_signs(operation, "x", x.dtype, cure="")
     terms = backend.plan(BinarizeResidual(x.shape, x.dtype, bits, axis))(x)
     return [(scale, PackedSigns(words, x.shape[-1])) for scale, words in terms]

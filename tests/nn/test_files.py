@@ -141,6 +141,20 @@ def test_what_a_file_cannot_hold_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("layer", [BinaryConv2d(6, 4, 3), BinaryLinear(4, 3)])
+def test_models_that_train_are_to_be_deployed_first(layer, tmp_path):
+    for model in (layer, nn.Sequential(layer), nn.Sequential(nn.ReLU(), nn.Sequential(layer))):
+        with pytest.raises(TypeError, match=r"^save: .* deploy it first") as caught:
+            save(model, tmp_path / "model")
+        assert len(str(caught.value)) < 110
+
+
+def test_what_deploy_left_in_floats_is_named(tmp_path):
+    layer = BinaryConv2d(6, 4, 3, scale="xnor", weight_bits=2)
+    with pytest.raises(TypeError, match="got a layer of type BinaryConv2d"):
+        save(deploy(nn.Sequential(layer))[0], tmp_path / "model")
+
+
 def hooked(layer):
     layer.register_forward_hook(lambda module, taken, given: given + 1)
     return layer

@@ -32,7 +32,7 @@ LAYERS = (
     ("cpu", "cuda"),
     ("_specs", "_epilogue", "packed", "_shared"),
     ("_geometry",),
-    ("_checks", "_backends", "_remember", "_advice"),
+    ("_checks", "_backends", "_remember", "_advice", "_later"),
 )
 """The rooms of the package from top to bottom. A room imports from its own layer, and from those below."""
 

@@ -45,7 +45,8 @@ SIZES = "must be an integer or a pair of integers"
 PADS = "padding must be an integer, (rows, columns), ((top, bottom), (left, right)), 'valid' or 'same'"
 REAL = "must be bool, integer or float16/32/64 (real)"
 UNSCALED = {"scale": None, "bias": None, "residual": None, "activation": None}
-STEPS = "activation must be 'relu', ('clamp', lo, hi), ('prelu', slope), ('shift', b), or a list of these"
+STEPS = "activation must be 'relu', ('clamp', lo, hi), ('prelu', slope), ('shift', b), or a list of these, "
+STEPS += "or None"
 DEEP = {"x": array(1, 2**28, 6, 7), "weight": array(8, 2**28, 3, 3), "groups": 1}
 MIXED = {"in1": [[[0, 0]], [[2**40, 0]]], "in2": [[2**20]], "out": np.full((2, 1, 2), 77)}
 
@@ -75,6 +76,7 @@ WRONG = {
     "packbits64": [
         (TypeError, "x must be bool or integer; float32", {"x": array(3, 70)}),
         (ValueError, "axis 2; out of bounds; 2 dimensions", {"axis": 2}),
+        (TypeError, "axis must be an integer or None; (0, 1)", {"axis": (0, 1)}),
         (ValueError, "bitorder must be one of 'little', 'big'; 'middle'", {"bitorder": "middle"}),
         (ValueError, "bitorder must be one of 'little', 'big'; None", {"bitorder": None}),
         (TypeError, "out must have dtype uint64; >u8", {"out": np.full((3, 2), 77, ">u8")}),
@@ -83,7 +85,8 @@ WRONG = {
         (TypeError, "words must be an array of uint64; int64; view", {"words": array(3, 2, dtype="i8")}),
         (ValueError, "count must be at most 128; 129", {"count": 129}),
         (ValueError, "count must be at least 0; -1", {"count": -1}),
-        (TypeError, "count must be an integer; 70.0", {"count": 70.0}),
+        (TypeError, "count must be an integer or None; 70.0", {"count": 70.0}),
+        (TypeError, "axis must be an integer or None; 1.0", {"axis": 1.0}),
         (ValueError, "bitorder must be one of 'little', 'big'; 'BIG'", {"bitorder": "BIG"}),
         (ValueError, "axis -3; out of bounds", {"axis": -3}),
         (ValueError, "shape; more than memory", {"words": words(2**57), "axis": 0, "count": None}),
@@ -218,13 +221,17 @@ WRONG = {
         (ValueError, "x must have shape (..., 70); (3, 71)", {"x": signs(3, 71)}),
         (ValueError, "weight must have shape (out, in); (70,)", {"weight": array(70)}),
         (ValueError, "weight must have shape (out, in, 1, 1); (8, 2, 3, 3)", {"weight": FILTERS}),
-        (ValueError, "scale must be one of 'alpha', 'xnor'; 'beta'", {"scale": "beta"}),
+        (
+            ValueError,
+            "scale must be one of 'alpha', 'xnor', an array (5,) or None; 'beta'",
+            {"scale": "beta"},
+        ),
         (ValueError, "'alpha'; magnitudes; PackedSigns", {"scale": "alpha", "weight": signs(5, 70)}),
         (ValueError, "'xnor'; magnitudes; PackedSigns", {"scale": "xnor", "x": signs(3, 70)}),
         (ValueError, "scale must have shape (5,); ()", {"scale": 2.0}),
         (ValueError, "bias must have shape (5,); (4,)", {"bias": array(4)}),
         (TypeError, f"bias {REAL}; complex64", {"bias": array(5, dtype="c8")}),
-        (TypeError, "threshold must be a Threshold; ndarray", {"threshold": array(5)}),
+        (TypeError, "threshold must be a Threshold or None; ndarray", {"threshold": array(5)}),
         (ValueError, "threshold excludes scale and bias", {"threshold": step(5)}),
         (
             ValueError,
@@ -268,7 +275,7 @@ WRONG = {
         (TypeError, "groups must be an integer; 2.0", {"groups": 2.0}),
         (ValueError, "pad_value must be one of 0, 1, -1; 2", {"pad_value": 2}),
         (TypeError, "pad_value must be one of 0, 1, -1; 0.0", {"pad_value": 0.0}),
-        (ValueError, "scale must be one of 'alpha', 'xnor'; 'K'", {"scale": "K"}),
+        (ValueError, "scale must be one of 'alpha', 'xnor', an array (8,) or None; 'K'", {"scale": "K"}),
         (ValueError, "'xnor'; magnitudes of x; PackedSigns", {"scale": "xnor", "x": signs(2, 6, 7, 4)}),
         (ValueError, "bias must have shape (8,); (8, 1, 1)", {"bias": array(8, 1, 1)}),
         (TypeError, "threshold must be a Threshold; float", {"threshold": 0.5, **UNSCALED}),
@@ -346,6 +353,7 @@ WRONG = {
         (ValueError, "bits must be at least 1; 0", {"bits": 0}),
         (TypeError, "bits must be an integer; 2.0", {"bits": 2.0}),
         (ValueError, "axis 2; out of bounds; 2 dimensions", {"axis": 2}),
+        (TypeError, "axis must be an integer or None; 1.0", {"axis": 1.0}),
     ],
     "PackedSigns": [
         (TypeError, "words must be an array of uint64; list", {"words": [[0, 0]]}),

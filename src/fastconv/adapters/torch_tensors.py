@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fastconv._advice import LENT_BY
-from fastconv._backends import Array, backend_of
+from fastconv._backends import Array, backend_of, optional
 from fastconv.packed import Packed, PackedSigns
 
 NO_TENSOR = {np.ndarray, int, float, bool, str, type(None)}
@@ -135,9 +135,7 @@ def to_array(tensor: torch.Tensor) -> Array:
         tensor = tensor.float()
     tensor = tensor.resolve_conj().resolve_neg()
     if tensor.is_cuda:
-        import cupy
-
-        return cupy.from_dlpack(tensor)
+        return _cupy().from_dlpack(tensor)
     return tensor.numpy()
 
 
@@ -276,8 +274,11 @@ def placed(device: torch.device) -> AbstractContextManager[None]:
 
 @contextmanager
 def _on_current_stream(device: torch.device) -> Iterator[None]:
-    import cupy
-
+    cupy = _cupy()
     stream = torch.cuda.current_stream(device).cuda_stream
     with ON_CPU, cupy.cuda.Device(device.index), cupy.cuda.ExternalStream(stream, device.index):
         yield
+
+
+def _cupy() -> Any:
+    return optional("tensors on CUDA", "cupy", "cuda13x", "cuda12x")

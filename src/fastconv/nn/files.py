@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastconv._backends import optional
+from fastconv.nn.binary_layer import BinaryLayer
 from fastconv.nn.modules import PackedConv2d, PackedLayer, PackedLinear, PackedMaxPool2d
 from fastconv.nn.packing import PackedFlatten, PackSigns, UnpackSigns
 from fastconv.nn.sequential import PackedSequential, is_plain
@@ -51,8 +53,11 @@ def save(deployed: nn.Module, path: Path) -> None:
         If :func:`load` would not give the same model: if there are hooks, or a layer with tensors of another
         shape or dtype than its constructor makes, float64 among them. Nothing is written then.
     """
-    from safetensors.torch import save_file
-
+    save_file = optional("save", "safetensors.torch", "torch").save_file
+    if type(deployed) is not PackedSequential and any(isinstance(m, BinaryLayer) for m in deployed.modules()):
+        raise TypeError(
+            "save: the model has binary layers that train; deploy it first, deployed, _ = deploy(model)"
+        )
     if type(deployed) not in (nn.Sequential, PackedSequential):
         raise TypeError(
             "save: deployed must be a PackedSequential, as deploy makes of a chain, or a Sequential, "
@@ -116,7 +121,8 @@ def _arguments(layer: nn.Module) -> dict[str, Any]:
     """What to call the constructor with: its parameters that are attributes and differ from the default."""
     if KNOWN.get(type(layer).__name__) is not type(layer):
         raise TypeError(
-            f"save: a file can hold {', '.join(KNOWN)}, got a layer of type {type(layer).__name__}"
+            "save: a file can hold what deploy makes of binary layers, and common layers of torch.nn "
+            f"(see docs/nn.md), got a layer of type {type(layer).__name__}"
         )
     given = {}
     for name, parameter in inspect.signature(type(layer)).parameters.items():
@@ -128,13 +134,12 @@ def _arguments(layer: nn.Module) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
+    safetensors = optional("load", "safetensors", "torch")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(path, framework="pt") as file:
             # copies, since the file may be replaced while the model lives
             return file.metadata() or {}, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except safetensors.SafetensorError as error:
         raise ValueError(f"load: {path} is no complete file of safetensors: {error}") from error
 
 

@@ -40,7 +40,7 @@ def sides_around(
 
 def check_scale(layer: str, scale: Any, activation_bits: int) -> None:
     if scale is not None:
-        choice(layer, "scale", scale, SCALES)
+        choice(layer, "scale", scale, SCALES, " or None")
     if scale == "xnor" and activation_bits > 1:
         raise ValueError(
             f"{layer}: scale 'xnor' takes activation_bits=1, got {activation_bits}; "
