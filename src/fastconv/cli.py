@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import fastconv
+
 if TYPE_CHECKING:
     from fastconv._backends import Backend
 
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fastconv", description="Binary and small-kernel convolution.")
-    version = f"fastconv {importlib.metadata.version('fastconv')}"
+    version = f"fastconv {fastconv.__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -132,6 +134,8 @@ def _report() -> dict[str, dict[str, Any]]:
 
 
 def _version(package: str) -> str:
+    if package == "fastconv":
+        return fastconv.__version__
     # CuPy is published once for each CUDA version.
     names = ("cupy", "cupy-cuda12x", "cupy-cuda13x") if package == "cupy" else (package,)
     for name in names:
@@ -154,6 +158,9 @@ def _cpu() -> dict[str, Any]:
 
 
 def _threads() -> dict[str, Any]:
+    reason = _unusable("fastconv.cpu", "numba")
+    if reason:
+        return {"none": reason}
     from fastconv.cpu import threads
 
     return {

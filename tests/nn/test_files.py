@@ -9,7 +9,9 @@ from conftest import optional
 torch = optional("torch")
 safetensors_torch = optional("safetensors.torch")
 nn = torch.nn
+from checkout import ROOT  # noqa: E402
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, load, save  # noqa: E402
+from fastconv.nn.files import KNOWN  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,12 @@ def test_models_that_train_are_to_be_deployed_first(layer, tmp_path):
         with pytest.raises(TypeError, match=r"^save: .* deploy it first") as caught:
             save(model, tmp_path / "model")
         assert len(str(caught.value)) < 110
+
+
+def test_the_layers_that_a_file_can_hold_are_documented():
+    page = (ROOT / "docs" / "nn.md").read_text("utf-8")
+    for name, kind in KNOWN.items():
+        assert kind.__module__.startswith("fastconv") or f"`{name}`" in page
 
 
 def test_what_deploy_left_in_floats_is_named(tmp_path):

@@ -92,6 +92,36 @@ def test_tensors_on_cuda_without_cupy_name_the_extras(monkeypatch):
         torch_tensors.to_array(on_cuda)
 
 
+CALL = "import numpy as np, fastconv; print(*fastconv.popcount(np.arange(3)))"
+
+
+def test_without_compilation_kernels_name_the_variable_that_forbids_it():
+    forbidden = said(CALL, NUMBA_DISABLE_JIT="1")
+    assert forbidden.startswith("RuntimeError: fastconv: ")
+    assert "NUMBA_DISABLE_JIT" in forbidden
+    assert said(CALL, NUMBA_DISABLE_JIT="0") == "0 1 1\n"
+
+
+def test_compilation_that_is_forbidden_later_is_named_too():
+    lines = CALL, "import numba; numba.config.DISABLE_JIT = True", "fastconv.popcount_sum(np.arange(3))"
+    assert "NUMBA_DISABLE_JIT" in said(*lines)
+
+
+def test_without_compilation_there_are_the_reference_and_its_values():
+    lines = (
+        "import numpy as np, fastconv",
+        "signs = fastconv.reference.pack_signs(np.array([1.0, -1.0]))",
+        "print(*fastconv.reference.popcount(signs.words), fastconv.__version__)",
+    )
+    assert said(*lines, NUMBA_DISABLE_JIT="1") == f"1 {fastconv.__version__}\n"
+
+
+def test_without_compilation_info_still_informs():
+    report = said("from fastconv.cli import main; main(['info'])", NUMBA_DISABLE_JIT="1")
+    assert "NUMBA_DISABLE_JIT" in report
+    assert "versions" in report
+
+
 def test_the_version_is_that_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert fastconv.__version__ == project["version"]

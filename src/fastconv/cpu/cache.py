@@ -20,8 +20,18 @@ from numba.core.serialize import dumps
 PACKAGE = Path(__file__).parent
 
 
+def check_usable() -> None:
+    """Refuse to go on where numba would hand out kernels as the Python functions that they are not."""
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError(
+            "fastconv: its kernels are compiled by numba, which the environment variable NUMBA_DISABLE_JIT "
+            "(or numba.config.DISABLE_JIT) forbids; unset it, or call fastconv.reference, in plain NumPy"
+        )
+
+
 def compile_c(function: Callable[..., Any], signature: Any) -> Any:
     """``function`` as a C function, ``address`` says where: compiled now, or taken from disk."""
+    check_usable()
     with global_compiler_lock:
         compiled = CFunc(function, (signature.args, signature.return_type), {}, {"error_model": "numpy"})
         _keep_on_disk(compiled, function).compile()
@@ -30,6 +40,7 @@ def compile_c(function: Callable[..., Any], signature: Any) -> Any:
 
 def compile_for_python(function: Callable[..., Any], signature: str) -> Any:
     """``function`` to be called from Python, without its lock: compiled now, or taken from disk."""
+    check_usable()
     compiled = _keep_on_disk(numba.njit(nogil=True)(function), function)
     compiled.compile(signature)
     compiled.disable_compile()

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -215,7 +214,7 @@ def _rounded(number: float) -> str:
 
 def _print_json(photograph: Photograph, rows: Sequence[Row], picture: Path) -> None:
     report = {
-        "fastconv": version("fastconv"),
+        "fastconv": fastconv.__version__,
         "image": photograph.description,
         "shape": list(photograph.grey.shape),
         "rows": [asdict(row) for row in rows],
