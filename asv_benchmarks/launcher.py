@@ -6,6 +6,11 @@ Let nothing else run meanwhile. A job is so many microseconds of work on one thr
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from fastconv.programs.ending import begin
+
+    begin("launcher")
+
 import argparse
 import statistics
 import subprocess
@@ -17,15 +22,17 @@ from functools import partial
 
 import numpy as np
 from numba import carray
-from rich.console import Console
-from rich.table import Table
 
 from fastconv.cpu.kernels import Job, kernel, record, share
 from fastconv.cpu.threads import threads, whose
+from fastconv.programs.ending import CannotError, run, say
+from fastconv.programs.steps import Step, steps
+from fastconv.programs.tables import Entry, table
 
 WORK = (10, 20, 40, 80, 400, 2000)
 """Microseconds of work on one thread."""
 
+COLUMNS = ("one thread → together", "at once", "after 2 ms of rest", "beside two busy processes")
 REST = 0.002
 BUSY = "while True: pass"
 
@@ -59,38 +66,59 @@ def job(chunks: int, rounds: int) -> Callable[[], None]:
 
 
 def between_operations() -> Callable[[], object]:
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise CannotError(f"{error.name} is not installed") from error
     image = torch.randn(256, 256)
     return lambda: image @ image
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run("launcher", partial(_command, arguments))
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(prog="launcher", description=__doc__.partition("\n")[0])
     parser.add_argument("--torch", action="store_true", help="between operations of PyTorch")
-    before = between_operations() if parser.parse_args().torch else int
+    before = between_operations() if parser.parse_args(arguments).torch else int
+    times: dict[str, list[list[float]]] = {}
+    try:
+        with steps(2 * len(WORK) + 3) as step:
+            _measure(before, times, step)
+    finally:
+        if times:
+            say(_table(times))
+    return 0
+
+
+def _measure(before: Callable[[], object], times: dict[str, list[list[float]]], step: Step) -> None:
+    """Add to ``times`` of each job its pairs: at once, rested, beside busy processes."""
+    step("how long work takes")
     rounds = 1000 / microseconds(job(1, 1000))
-    table = Table(title=f"{threads()} threads, {whose()}; medians in µs")
-    for column in ("one thread → together", "at once", "after 2 ms of rest", "beside two busy processes"):
-        table.add_column(column, justify="right")
     calls = {"empty": (job(1, 0), job(8, 0))}
     calls |= {f"{work} µs": (job(1, round(work * rounds)), job(8, round(work * rounds))) for work in WORK}
-    times = {
-        name: [pair_of(pair, before), pair_of(pair, rested(before), 150)] for name, pair in calls.items()
-    }
+    for name, pair in calls.items():
+        step(f"{name}, at once and after a rest")
+        times[name] = [pair_of(pair, before), pair_of(pair, rested(before), 150)]
     with ExitStack() as stack:
         for _ in range(2):
             busy = stack.enter_context(subprocess.Popen([sys.executable, "-c", BUSY]))
             stack.callback(busy.kill)
         time.sleep(1)
         for name, pair in calls.items():
+            step(f"{name}, beside two busy processes")
             pair_of(pair, before, 50)  # what is found out about the neighbours is not counted
             times[name].append(pair_of(pair, before, 100))
+
+
+def _table(times: dict[str, list[list[float]]]) -> str:
+    entries = []
     for name, found in times.items():
-        table.add_row(
-            name, *(f"{one:.1f} → {together:.1f}, {one / together:.2f}×" for one, together in found)
-        )
-    Console().print(table)
+        cells = [f"{one:.1f} → {together:.1f}, {one / together:.2f}×" for one, together in found]
+        entries.append(Entry("", [name, *cells, *[""] * (len(COLUMNS) - 1 - len(cells))]))
+    title = f"{threads()} threads, {whose()}; medians in µs"
+    return table(COLUMNS, entries, otherwise=100, numbers=COLUMNS, title=title)
 
 
 def pair_of(
@@ -104,4 +132,4 @@ def rested(before: Callable[[], object]) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,16 +10,24 @@ for the classes, each with bias and PReLU; max-pooling and batch normalization i
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from fastconv.programs.ending import begin
+
+    begin("cifar10")
+
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 import cifar_archive
 from fastconv.nn import BinaryConv2d, deploy, save
+from fastconv.programs.ending import run, said_of, say
+from fastconv.programs.files import check, folder, replacing
+from fastconv.programs.numbers import positive_number, whole_number
 from training import accuracy, fit, kilobytes, scores
 
 
@@ -48,33 +56,43 @@ def _binary(channels: int, filters: int, kernel: int) -> tuple[nn.Module, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    return run("cifar10", partial(_command, arguments))
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(description="Train a binary network on CIFAR-10 and deploy it.")
     parser.add_argument("--data", type=Path, required=True, help="cifar-10-python.tar.gz")
-    parser.add_argument("--epochs", type=int, default=80)
-    parser.add_argument("--rate", type=float, default=1e-3, help="first learning rate")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=Path("cifar10-output"), help="folder for the network")
+    parser.add_argument("--epochs", type=whole_number(1, 100_000), default=80)
+    parser.add_argument("--rate", type=positive_number(1), default=1e-3, help="first learning rate")
+    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=1)
+    parser.add_argument(
+        "--output", type=folder, default=Path("cifar10-output"), help="folder for the network"
+    )
     options = parser.parse_args(arguments)
+    network_file = options.output / "network.safetensors"
     try:
         training, test = (_tensors(part) for part in cifar_archive.load(options.data))
-        options.output.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    with said_of(f"to --output {options.output}"):
+        options.output.mkdir(parents=True, exist_ok=True)
+    check(network_file)
     torch.manual_seed(options.seed)
     model = network()
     fit(model, *training, epochs=options.epochs, rate=options.rate, title="binary network", augment=True)
     deployed, report = deploy(model)
-    file = options.output / "network.safetensors"
-    save(deployed, file)
+    with replacing(network_file) as file:
+        save(deployed, file)
 
     images, labels = test
     trained, packed = scores(model, images), scores(deployed, images)
     differ = int((trained.argmax(dim=1) != packed.argmax(dim=1)).sum())
-    console = Console()
-    print(report)
-    console.print(f"test accuracy: trained {accuracy(trained, labels):.2%}, ", end="")
-    console.print(f"deployed {accuracy(packed, labels):.2%}; {differ} of {len(labels)} predictions differ")
-    console.print(f"size: trained {kilobytes(model):.0f} kB, deployed {kilobytes(deployed):.0f} kB: {file}")
+    say(
+        f"{report}\n"
+        f"test accuracy: trained {accuracy(trained, labels):.2%}, deployed {accuracy(packed, labels):.2%}; "
+        f"{differ} of {len(labels)} predictions differ\n"
+        f"size: trained {kilobytes(model):.0f} kB, deployed {kilobytes(deployed):.0f} kB: {network_file}"
+    )
     return 0
 
 

@@ -12,25 +12,35 @@ confusion matrix.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from fastconv.programs.ending import begin
+
+    begin("digits")
+
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, save
+from fastconv.programs.ending import run, said_of, say
+from fastconv.programs.files import check, folder, replacing
+from fastconv.programs.numbers import positive_number, whole_number
+from fastconv.programs.tables import Entry, table
 from training import accuracy, fit, kilobytes, milliseconds, scores
 
 SEED = 1
 CLASSES = 10
+HEADINGS = ("network", "accuracy", "kB", "ms for 1", "ms for all")
+FILES = ("convnet.safetensors", "mlp.safetensors", "filters.png", "confusion.png")
 
 
 class Digits(NamedTuple):
@@ -96,24 +106,38 @@ def _pool(binary: bool) -> nn.Module:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    return run("digits", partial(_command, arguments))
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(description="Train binary networks on digits and deploy them.")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--rate", type=float, default=3e-3, help="first learning rate")
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--calls", type=int, default=20, help="how many calls to time")
+    parser.add_argument("--epochs", type=whole_number(1, 100_000), default=20)
+    parser.add_argument("--rate", type=positive_number(1), default=3e-3, help="first learning rate")
+    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=SEED)
+    parser.add_argument("--calls", type=whole_number(1, 10**6), default=20, help="how many calls to time")
     parser.add_argument(
-        "--output", type=Path, default=Path("digits-output"), help="folder for what is written"
+        "--output", type=folder, default=Path("digits-output"), help="folder for what is written"
     )
     options = parser.parse_args(arguments)
-    try:
+    with said_of(f"to --output {options.output}"):
         options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--output: {error}")
+    for name in FILES:
+        check(options.output / name)
+    rows: list[Entry] = []
+    try:
+        differ = _train(options, rows)
+    finally:
+        if rows:
+            say(table(HEADINGS, rows, otherwise=100, numbers=HEADINGS[1:]))
+    say(f"test images that a trained network and its deployed copy see differently: {differ}")
+    say(f"networks, learned filters and the convnet's confusion matrix: {options.output}")
+    return 1 if differ else 0
+
+
+def _train(options: argparse.Namespace, rows: list[Entry]) -> int:
+    """Train and deploy both networks, and add to ``rows`` of the table. How many images a deployed one sees
+    in another way than the trained one."""
     training, test = digits()
-    console = Console()
-    table = Table("network", "", "accuracy", "kB", "ms for 1", f"ms for {len(test.labels)}")
-    for column in table.columns[2:]:
-        column.justify = "right"
     differ, threads = 0, torch.get_num_threads()
     for make in (convnet, mlp):
         name = make.__name__
@@ -126,19 +150,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trained = models["binary"]
         deployed, report = deploy(trained)
         models["deployed"] = deployed
-        save(deployed, options.output / f"{name}.safetensors")
-        print(f"\n{name}, deployed:\n{report}\n")
-        for kind, model in models.items():
-            _add_row(table, name, kind, model, test, options.calls)
+        with replacing(options.output / f"{name}.safetensors") as file:
+            save(deployed, file)
+        say(f"\n{name}, deployed:\n{report}\n")
+        rows += [_row(name, kind, model, test, options.calls) for kind, model in models.items()]
         given = scores(deployed, test.images)
         differ += int((given.argmax(dim=1) != scores(trained, test.images).argmax(dim=1)).sum())
         if make is convnet:
             draw_filters(options.output / "filters.png", trained)
             draw_confusion(options.output / "confusion.png", given.argmax(dim=1), test.labels)
-    console.print(table)
-    console.print(f"test images that a trained network and its deployed copy see differently: {differ}")
-    console.print(f"networks, learned filters and the convnet's confusion matrix: {options.output}")
-    return 1 if differ else 0
+    return differ
 
 
 def digits() -> tuple[Digits, Digits]:
@@ -151,10 +172,11 @@ def digits() -> tuple[Digits, Digits]:
     return Digits(parts[0], parts[2]), Digits(parts[1], parts[3])
 
 
-def _add_row(table: Table, name: str, kind: str, model: nn.Module, test: Digits, calls: int) -> None:
+def _row(name: str, kind: str, model: nn.Module, test: Digits, calls: int) -> Entry:
     right = accuracy(scores(model, test.images), test.labels)
     times = [milliseconds(model, images, calls) for images in (test.images[:1], test.images)]
-    table.add_row(name, kind, f"{right:.2%}", f"{kilobytes(model):.1f}", *(f"{time:.2f}" for time in times))
+    cells = [f"{right:.2%}", f"{kilobytes(model):.1f}", *(f"{time:.2f}" for time in times)]
+    return Entry(name, [kind, *cells])
 
 
 def draw_filters(path: Path, model: nn.Sequential) -> None:
@@ -172,7 +194,8 @@ def draw_filters(path: Path, model: nn.Sequential) -> None:
         for axis, values in zip(part.subplots(len(filters) // 16, 16).ravel(), filters, strict=True):
             axis.imshow(values, cmap="gray", vmin=-limit, vmax=limit)
             axis.set(xticks=[], yticks=[])
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def draw_confusion(path: Path, predicted: Tensor, labels: Tensor) -> None:
@@ -188,7 +211,8 @@ def draw_confusion(path: Path, predicted: Tensor, labels: Tensor) -> None:
         )
     axis.set(xticks=range(CLASSES), yticks=range(CLASSES), xlabel="predicted", ylabel="digit")
     axis.set_title(f"deployed convnet, {len(labels)} test images")
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 if __name__ == "__main__":

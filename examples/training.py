@@ -1,4 +1,4 @@
-"""What the examples share: training with a progress bar, and measuring a trained network."""
+"""What the examples share: training that tells how far it is, and measuring a trained network."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import statistics
 import time
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+
+from fastconv.programs.steps import steps
 
 BATCH = 64
 """Images of a step. Those left over wait for another epoch: a few would upset batch normalization."""
@@ -35,22 +36,22 @@ def fit(
         Mirror half of the images, and move each by up to 4 pixels.
     """
     used = max(len(images) // BATCH, 1) * BATCH
-    steps = epochs * (used // BATCH)
+    number = epochs * (used // BATCH)
     optimizer = torch.optim.Adam(model.parameters(), rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}")
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(number, 1))
     model.train()
-    with Progress(*columns, TimeRemainingColumn()) as progress:
-        task = progress.add_task(title, total=steps, said="")
-        for epoch in range(epochs):
+    so_far = ""
+    with steps(number) as step:
+        for epoch in range(1, epochs + 1):
             for chosen in torch.randperm(len(images))[:used].split(BATCH):
+                step(f"{title}: epoch {epoch} of {epochs}{so_far}")
                 batch = _moved(images[chosen]) if augment else images[chosen]
                 loss = nn.functional.cross_entropy(model(batch), labels[chosen])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                progress.update(task, advance=1, said=f"epoch {epoch + 1}/{epochs}, loss {loss.item():.3f}")
+            so_far = f", loss {loss.item():.3f}"
     model.eval()
 
 

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import re
-import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+from fastconv.programs import ending
+from fastconv.programs.ending import CannotError
+from fastconv.programs.files import STANDARD_OUTPUT, add_json, writable
+from fastconv.programs.numbers import positive_number, whole_number
 
 EXTRA = ("rich", "matplotlib", "PIL")  # packages of the extra without which the program cannot run
+
+SMALLEST = 20
+"""Growth begins with 2^20 elements."""
+
+MOST_SECONDS = 3600
+"""For each side of a row: more was not meant."""
+
+BYTES = 16
+"""Of an element of what growth is measured of, at most: what goes in and what comes out."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,9 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0, 1 if results disagree or a row fails, 2 if the command cannot be done.
+        The exit status: 0, 1 if results disagree or a row fails, 2 if the command cannot be done, 130 after
+        Ctrl-C (128 and the number of any signal), 141 if nobody reads what it prints.
     """
-    options = _parser().parse_args(arguments)
+    return ending.run("peers", partial(_command, arguments))
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.json and options.json == options.markdown:
+        parser.error(f"--json and --markdown cannot both be written to {options.json!r}")
     try:
         from peers.run import run
         from peers.table import Settings
@@ -27,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRA:
             raise
-        return _refuse(f'{package} is not installed; pip install "fastconv[peers]"')
-    reason = _unusable_pattern(options.only) or (_unusable_gpu() if options.gpu else "")
-    if reason:
-        return _refuse(reason)
+        raise CannotError(f'{package} is not installed; pip install "fastconv[peers]"') from error
+    _check_pattern(options.only)
+    if options.gpu:
+        _check_gpu()
     settings = Settings(options.seconds, options.quick, options.largest)
     files = {"json_file": options.json, "markdown_file": options.markdown}
     return run(options.only, settings, on_gpu=options.gpu, **files)
@@ -48,32 +72,45 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpu", action="store_true", help="the rows on a GPU instead: CuPy, cuDNN, a copy")
     add("--only", metavar="REGEX", help="only rows whose name or section matches")
     add("--quick", action="store_true", help="tiny problems, once: shows that every row runs")
-    add("--seconds", type=float, metavar="S", help="for each side of a row (default: 0.15)", default=0.15)
-    add("--largest", type=int, metavar="P", help="growth up to 2^P elements (default: 28)", default=28)
-    add("--json", metavar="FILE", help="write the table as JSON")
-    add("--markdown", metavar="FILE", help="write the table as Markdown")
+    add(
+        "--seconds",
+        metavar="S",
+        type=positive_number(MOST_SECONDS),
+        default=0.15,
+        help="for each side of a row (%(default)s)",
+    )
+    add("--largest", metavar="P", type=_power, default=28, help="growth up to 2^P elements (%(default)s)")
+    add_json(parser)
+    add(
+        "--markdown",
+        metavar="FILE",
+        type=writable,
+        help=f'write Markdown; "{STANDARD_OUTPUT}" is standard output, in place of the table',
+    )
     return parser
 
 
-def _refuse(reason: str) -> int:
-    print(f"peers: {reason}", file=sys.stderr)
-    return 2
-
-
-def _unusable_pattern(only: str | None) -> str:
+def _check_pattern(only: str | None) -> None:
     try:
         re.compile(only or "")
-    except re.error as error:
-        return f"--only {only!r} is no regular expression: {error}"
-    return ""
+    except (re.error, OverflowError, RecursionError) as error:
+        raise CannotError(f"--only {only!r} is no regular expression: {error}") from error
 
 
-def _unusable_gpu() -> str:
-    """Why fastconv can compute on no GPU here; empty if it can."""
+def _power(text: str) -> int:
+    """An exponent of two such that so many elements, and what is made of them, have room in memory."""
+    most = 40
+    with suppress(AttributeError, OSError, ValueError):  # not known on this system
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        most = max((memory // BYTES).bit_length() - 1, SMALLEST)
+    return whole_number(SMALLEST, most)(text)
+
+
+def _check_gpu() -> None:
+    """Say why fastconv can compute on no GPU here, if it cannot."""
     try:
         importlib.import_module("fastconv.cuda")
-    except ModuleNotFoundError:
-        return "cupy is not installed"
+    except ModuleNotFoundError as error:
+        raise CannotError("cupy is not installed") from error
     except (ImportError, RuntimeError) as error:  # CuPy lacks libraries of its own, or a GPU
-        return str(error)
-    return ""
+        raise CannotError(str(error)) from error

@@ -88,7 +88,7 @@ def growth(name: str, settings: Settings, row: Row) -> list[Line]:
         judged(what, "", max(costs) / costs[0], FLAT if is_ours else None, note=f"ns per element at {steps}")
     ]
     if is_ours and report["extra"] is not None:
-        extra = report["extra"] / 2**20
+        extra = max(report["extra"], 0) / 2**20  # memory that was freed before may be used again
         lines.append(
             judged(replace(row, name=f"memory of {name}, 2^{powers[-1]}"), "", extra, ROOM, unit="MiB")
         )

@@ -5,54 +5,45 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from fastconv.programs.lines import folded
+from fastconv.programs.tables import Entry, table
 from peers.table import Line
 
 HEADINGS = ("what", "ours", "beside", "theirs", "ratio", "target", "verdict")
 STYLES = {"met": "green", "missed": "bold red", "failed": "bold red", "not installed": "dim"}
-WIDTH = 150  # where the output is no terminal
+BAR = "\\|"  # in a cell of Markdown
+WIDTH = 150  # where nothing says how wide lines can be
 
 
-def print_table(facts: dict[str, str], lines: Sequence[Line]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
-    for name, fact in facts.items():
-        console.print(Text(f"{name}: {fact}"))
-    table = Table()
-    for heading in HEADINGS:
-        is_number = heading in ("ours", "theirs", "ratio", "target")
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number)
-    section = ""
-    for line, cells in zip(lines, _cells(lines), strict=True):
-        if line.section != section:
-            section = line.section
-            table.add_section()
-            table.add_row(Text(section, style="bold"))
-        table.add_row(*map(Text, cells[:-1]), Text(cells[-1], style=STYLES.get(line.status, "")))
-    console.print(table)
-    console.print(Text(summary(lines)))
+def text(facts: dict[str, str], lines: Sequence[Line]) -> str:
+    """The table, and what there is to know of it."""
+    entries = [
+        Entry(line.section, cells, STYLES.get(line.status, ""))
+        for line, cells in zip(lines, _cells(lines), strict=True)
+    ]
+    parts = ["\n".join(folded(f"{name}: {fact}")) for name, fact in facts.items()]
+    if entries:
+        numbers = ("ours", "theirs", "ratio", "target")
+        parts.append(table(HEADINGS, entries, otherwise=WIDTH, numbers=numbers).rstrip("\n"))
+    return "\n".join([*parts, summary(lines)])
 
 
 def markdown(facts: dict[str, str], lines: Sequence[Line]) -> str:
     """The same, to be included in a page."""
-    text = [*(f"- {name}: {fact}" for name, fact in facts.items()), "", summary(lines)]
+    page = [*(f"- {name}: {fact}" for name, fact in facts.items()), "", summary(lines)]
     section = ""
     for line, cells in zip(lines, _cells(lines), strict=True):
         if line.section != section:
             section = line.section
-            text += ["", f"**{section}**", "", _markdown_row(HEADINGS), "|---|---:|---|---:|---:|---:|---|"]
-        text.append(
+            page += ["", f"**{section}**", "", _markdown_row(HEADINGS), "|---|---:|---|---:|---:|---:|---|"]
+        page.append(
             _markdown_row([*cells[:-1], f"**{cells[-1]}**" if line.status == "missed" else cells[-1]])
         )
-    return "\n".join([*text, ""])
+    return "\n".join([*page, ""])
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |"
 
 
 def summary(lines: Sequence[Line]) -> str:

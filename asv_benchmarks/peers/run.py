@@ -6,14 +6,13 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict, replace
-from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
+from fastconv.programs.ending import CannotError, say, stop_if_asked, tell
+from fastconv.programs.files import STANDARD_OUTPUT, write
+from fastconv.programs.steps import steps
 from peers import bits, correlation, gpu, patches, processes, report, small_calls, trunk, xnor
 from peers.ceilings import relative_speed, widest_registers
 from peers.compare import MismatchError
@@ -39,19 +38,19 @@ def select(only: str | None, rows: str = "cpu") -> list[Row]:
     return [row for row in LISTS[rows]() if pattern.search(row.name) or pattern.search(row.section)]
 
 
-def measure(rows: Sequence[Row], settings: Settings, step: Callable[[str], None]) -> list[Line]:
-    """The lines of all rows; after the last row of a group, its geometric means. A row that fails says so."""
-    lines: list[Line] = []
+def measure(rows: Sequence[Row], settings: Settings, step: Callable[[str], None]) -> Iterator[Line]:
+    """The lines of all rows, each when its row has been measured; after the last row of a group, its
+    geometric means. A row that fails says so."""
     groups: dict[str, list[Line]] = {}
     for number, row in enumerate(rows):
         step(row.name)
         measured = _measure(row, settings)
-        lines += measured
+        stop_if_asked()
+        yield from measured
         if row.group:
             groups.setdefault(row.group, []).extend(measured)
             if not any(later.group == row.group for later in rows[number + 1 :]):
-                lines += _means(row, groups[row.group])
-    return lines
+                yield from _means(row, groups[row.group])
 
 
 def _measure(row: Row, settings: Settings) -> list[Line]:
@@ -61,15 +60,18 @@ def _measure(row: Row, settings: Settings) -> list[Line]:
         note = str(error)
     except Exception as error:
         note = f"{type(error).__name__}: {error}"
-    return [Line(row.section, row.name, "", "failed", note=note)]
+    return [Line(row.section, row.name, "", "failed", note=" ".join(note.split()))]
 
 
 def _means(row: Row, lines: Sequence[Line]) -> list[Line]:
-    """The geometric means over the group of ``row``, whose ``lines`` these are."""
+    """The geometric means over the group of ``row``, whose ``lines`` these are; none where no line has a
+    ratio to a rival."""
+    means = [mean for mean in (*xnor.means(), *correlation.means()) if mean.group == row.group]
+    of_each = [[line for line in lines if line.peer == mean.peer] for mean in means]
     return [
-        mean_line(mean, row.section, [line for line in lines if line.peer == mean.peer])
-        for mean in (*xnor.means(), *correlation.means())
-        if mean.group == row.group
+        mean_line(mean, row.section, chosen)
+        for mean, chosen in zip(means, of_each, strict=True)
+        if any(line.value is not None for line in chosen)
     ]
 
 
@@ -81,56 +83,86 @@ def run(
     json_file: str | None = None,
     markdown_file: str | None = None,
 ) -> int:
-    """Print the table to stdout and progress to stderr; write the files that were asked for.
+    """Measure; the table on standard output, progress on standard error, and the files that were asked for.
+
+    A file called "-" is standard output, which then has no table.
 
     Returns
     -------
     int
-        0; 1 if a row failed, or sides disagreed; 2 if ``only`` selects nothing. A missed target is no
-        failure: it is what the table is there to say.
+        0; 1 if a row failed, or sides disagreed. A missed target is no failure: it is what the table is there
+        to say.
+
+    Raises
+    ------
+    CannotError
+        If ``only`` selects nothing, or a file cannot be written.
+    KeyboardInterrupt
+        If a signal ends it early; what was measured until then has been printed and written.
     """
     rows = select(only, "gpu" if on_gpu else "cpu")
     if not rows:
-        print(f"peers: no row is called like {only!r}", file=sys.stderr)
-        return 2
-    about, lines = _measure_all(rows, settings, on_gpu)
+        raise CannotError(f"no row is called like {only!r}")
+    about: dict[str, str] = {}
+    lines: list[Line] = []
+    stopped: BaseException | None = None
+    try:
+        _measure_all(rows, settings, on_gpu, about, lines)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        stopped = error
+        about["stopped"] = "before the end: rows that would follow these are missing"
     if settings.quick:
         about["quick"] = "tiny problems, timed once: shows that every row runs; judges no speed"
         lines = [line if line.status in ("failed", "not installed") else _unjudged(line) for line in lines]
-    report.print_table(about, lines)
-    if json_file:
-        content = {"facts": about, "lines": [asdict(line) for line in lines]}
-        Path(json_file).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    if markdown_file:
-        Path(markdown_file).write_text(report.markdown(about, lines), "utf-8")
+    _report(about, lines, json_file, markdown_file)
+    if stopped:
+        raise stopped
     failed = [line for line in lines if line.status == "failed"]
     for line in failed:
-        print(f"peers: {line.what}: {line.note}", file=sys.stderr)
+        tell(f"peers: {line.what}: {line.note}")
     return 1 if failed else 0
 
 
-def _measure_all(rows: Sequence[Row], settings: Settings, on_gpu: bool) -> tuple[dict[str, str], list[Line]]:
-    """What there is to know of the machine meanwhile, and the lines; progress goes to stderr."""
+def _report(
+    about: dict[str, str], lines: Sequence[Line], json_file: str | None, markdown_file: str | None
+) -> None:
+    """Files first, then the table; each of them even if another cannot be written."""
+    with ExitStack() as stack:
+        if STANDARD_OUTPUT not in (json_file, markdown_file):
+            stack.callback(lambda: say(report.text(about, lines)))
+        if markdown_file:
+            stack.callback(lambda: write(markdown_file, report.markdown(about, lines)))
+        if json_file:
+            content = {"facts": about, "lines": [asdict(line) for line in lines]}
+            as_json = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            stack.callback(lambda: write(json_file, as_json))
+
+
+def _measure_all(
+    rows: Sequence[Row], settings: Settings, on_gpu: bool, about: dict[str, str], lines: list[Line]
+) -> None:
+    """Add to ``lines``, and to ``about`` what there is to know of the machine meanwhile."""
     started, used = time.perf_counter(), cpu_seconds()
     checks_speed = not (settings.quick or on_gpu)  # of the CPU
     speeds: list[float] = []
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("the machine", total=len(rows) + 1)
-        about = gpu.facts() if on_gpu else facts()
+    begun = 0
+    with steps(len(rows) + 1) as tell_of:
 
         def step(name: str) -> None:
-            progress.update(task, advance=1, description=name)
-            if checks_speed and progress.tasks[task].completed % ROWS_PER_CHECK == 0:
+            nonlocal begun
+            tell_of(name)
+            begun += 1
+            if checks_speed and begun % ROWS_PER_CHECK == 0:
                 speeds.append(relative_speed())
 
-        lines = measure(rows, settings, step)
+        tell_of("the machine")
+        about |= gpu.facts() if on_gpu else facts()
+        lines.extend(measure(rows, settings, step))  # those until it is stopped
         if checks_speed:
             about["speed"] = steadiness([*speeds, relative_speed()])
     elapsed = time.perf_counter() - started
     about["other processes"] = others(used, cpu_seconds(), elapsed)
     about["seconds in all"] = f"{elapsed:.0f}"
-    return about, lines
 
 
 def _unjudged(line: Line) -> Line:
@@ -141,7 +173,7 @@ def main_elsewhere() -> None:
     """In a process of its own: a list, a pattern and settings on the command line, JSON on stdout."""
     rows, only, settings = sys.argv[1:]
     with redirect_stdout(sys.stderr):
-        lines = measure(select(only, rows), Settings(**json.loads(settings)), lambda name: None)
+        lines = list(measure(select(only, rows), Settings(**json.loads(settings)), lambda name: None))
         registers = widest_registers()
     failed = [line.note for line in lines if line.status == "failed"]
     if failed:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
-import io
 import json
 import os
 import platform
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import fastconv
+from fastconv.programs.ending import CannotError, begin, run, say
+from fastconv.programs.files import STANDARD_OUTPUT, add_json, folder, write
+from fastconv.programs.lines import folded
 
 if TYPE_CHECKING:
     from fastconv._backends import Backend
@@ -37,23 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        What follows the program's name; ``sys.argv[1:]`` by default.
+        What follows the program's name; those of this process by default, which a signal then ends in one
+        line.
 
     Returns
     -------
     int
-        The exit status: 0, 1 if a result disagrees with its reference, 2 if the command cannot be done.
+        The exit status: 0, 1 if a result disagrees with its reference, 2 if the command cannot be done, 130
+        after Ctrl-C (128 and the number of any signal), 141 if nobody reads what it prints.
 
     Raises
     ------
     SystemExit
         With status 2 for arguments that make no command, with 0 after ``--help`` and ``--version``.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ✓ and ✗ shows "?"
+    if arguments is None:
+        begin("fastconv")
+    return run("fastconv", partial(_command, arguments))
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
-    return int(options.command(options))
+    return run(f"fastconv {options.name}", partial(options.command, options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,16 +77,18 @@ def _parser() -> argparse.ArgumentParser:
         "each result, time them in turn, and draw the edges and their XNOR approximation. "
         "Exits with 1 if a result disagrees with its reference.",
     )
-    demo.add_argument("--image", metavar="FILE", help="any image (default: one that matplotlib carries)")
     demo.add_argument(
-        "--output", metavar="DIR", default="demo-output", help="folder for the picture (%(default)s)"
+        "--image", metavar="FILE", help='any image, "-" for standard input (default: one of matplotlib\'s)'
     )
-    demo.add_argument("--json", action="store_true", help="print the table as JSON")
-    demo.set_defaults(command=_demo)
+    demo.add_argument(
+        "--output", metavar="DIR", type=folder, default="demo-output", help="of the picture (%(default)s)"
+    )
+    add_json(demo)
+    demo.set_defaults(command=_demo, name="demo")
 
     info = commands.add_parser("info", help="versions, CPU, threads, and which array libraries are supported")
-    info.add_argument("--json", action="store_true", help="print JSON")
-    info.set_defaults(command=_info)
+    add_json(info)
+    info.set_defaults(command=_info, name="info")
     return parser
 
 
@@ -89,32 +99,31 @@ def _demo(options: argparse.Namespace) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in ("rich", "matplotlib", "PIL"):
             raise
-        return _refuse(f'{package} is not installed; pip install "fastconv[demo]"')
+        raise CannotError(f'{package} is not installed; pip install "fastconv[demo]"') from error
     try:
         photograph, picture = demo.prepare(options.image, options.output)
     except OSError as error:
-        return _refuse(f"{error.filename}: {error.strerror}")
+        raise CannotError(f"{error.filename}: {error.strerror}") from error
     except ValueError as error:
-        return _refuse(str(error))
-    return demo.run(photograph, picture, as_json=options.json)
-
-
-def _refuse(reason: str) -> int:
-    print(f"fastconv demo: {reason}", file=sys.stderr)
-    return 2
+        raise CannotError(str(error)) from error
+    return demo.run(photograph, picture, json_file=options.json)
 
 
 def _info(options: argparse.Namespace) -> int:
     report = _report()
     if options.json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
-        return 0
-    for heading, lines in report.items():
-        print(heading)
-        width = max(map(len, lines))
-        for name, value in lines.items():
-            print(f"  {name:{width}}  {_line(value)}")
+        write(options.json, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    if options.json != STANDARD_OUTPUT:
+        say("\n".join(_lines(report)))
     return 0
+
+
+def _lines(report: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for heading, lines in report.items():
+        yield heading
+        names = max(map(len, lines))
+        for name, value in lines.items():
+            yield from folded(_line(value), f"  {name:{names}}  ")
 
 
 def _line(value: Any) -> str:

@@ -25,7 +25,7 @@ CODE += sorted(
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
 
 LAYERS = (
-    ("fastconv", "__main__", "cli", "demo"),
+    ("fastconv", "__main__", "cli", "demo", "programs"),
     ("nn",),
     ("adapters",),
     ("bits", "correlation", "patches", "xnor", "reference"),

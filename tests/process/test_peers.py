@@ -32,7 +32,7 @@ PROCESSES = {row.name for row in processes.rows()}
 
 def measured(rows):
     """Lines of rows that all have to work."""
-    lines = run.measure(rows, QUICK, lambda name: None)
+    lines = list(run.measure(rows, QUICK, lambda name: None))
     assert [line.note for line in lines if line.status == "failed"] == []
     for line in lines:
         assert line.status == "not installed" or math.isfinite(line.value)
@@ -82,7 +82,7 @@ def test_rows_on_one_thread_are_rows_from_above():
 
 def test_memory_counts_what_is_left_when_inputs_and_results_are_taken_off():
     memory = next(line for line in measured(run.select("growth of im2col")) if "memory" in line.what)
-    assert abs(memory.value) < 8
+    assert 0 <= memory.value < 8
 
 
 def test_rows_have_names_of_their_own_and_are_chosen_by_name_or_section():
@@ -104,7 +104,7 @@ def test_a_wrong_result_is_an_error_and_the_rows_after_it_still_run():
     bad = compared("section", "bad", lambda settings: Comparison(lambda: np.zeros(3), rivals))
     broken = compared("section", "broken", lambda settings: 1 / 0)
     good = Row("section", "good", lambda settings, row: [judged(row, "", 1.0, None)])
-    lines = run.measure([bad, broken, good], QUICK, lambda name: None)
+    lines = list(run.measure([bad, broken, good], QUICK, lambda name: None))
     assert [line.status for line in lines] == ["failed", "failed", "measured"]
     assert "disagree" in lines[0].note
     assert "ZeroDivisionError" in lines[1].note
@@ -305,7 +305,7 @@ def test_command_writes_json_and_markdown(tmp_path, capsys):
     assert f"\n| {' | '.join(report.HEADINGS)} |\n|---" in page
 
 
-def test_a_missed_target_is_said_in_words_and_is_no_failure(capsys):
+def test_a_missed_target_is_said_in_words_and_is_no_failure():
     lines = [
         judged(ROW, "one", 1.0, Target(2), ours=2e-3, theirs=2e-3),
         judged(ROW, "two", 3.0, Target(2), ours=2e-3, theirs=6e-3),
@@ -316,8 +316,7 @@ def test_a_missed_target_is_said_in_words_and_is_no_failure(capsys):
     assert "| row | 2.00 ms | one | 2.00 ms | 1.00× | ≥ 2× | **missed** |" in page
     assert "|  |  | two | 6.00 ms | 3.00× | ≥ 2× | met |" in page
     assert "|  |  | three |  |  |  | not installed |" in page
-    report.print_table({"CPU": "any"}, lines)
-    assert "missed" in capsys.readouterr().out
+    assert "missed" in report.text({"CPU": "any"}, lines)
 
 
 def test_command_ends_with_1_where_results_disagree(monkeypatch, capsys):

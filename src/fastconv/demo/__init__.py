@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -15,10 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 from scipy import signal
 
 import fastconv
@@ -27,8 +22,13 @@ from fastconv._backends import Array
 from fastconv.cpu.threads import threads
 from fastconv.demo import convacc
 from fastconv.demo.measure import PACE, Method, Row, compare
-from fastconv.demo.pictures import NEIGHBOURHOOD, Photograph, centred, draw, load_photograph, writable
+from fastconv.demo.pictures import NEIGHBOURHOOD, Photograph, centred, draw, load_photograph, place_of
+from fastconv.programs.ending import CannotError, say, tell
+from fastconv.programs.files import STANDARD_OUTPUT, write
+from fastconv.programs.steps import steps
+from fastconv.programs.tables import Entry, table
 
+HEADINGS = ("method", "threads", "ms", "ratio", "max |difference|", "")
 CROP = 64  # side of what pure Python gets: it takes about 5 microseconds a pixel
 
 
@@ -51,59 +51,73 @@ def prepare(image: str | None, output: str) -> tuple[Photograph, Path]:
     Raises
     ------
     OSError, ValueError
-        If the image cannot be read or is smaller than the filter, or the picture cannot be written.
+        If the image cannot be read or is smaller than the filter.
+    CannotError
+        If the picture cannot be written.
     """
     photograph = load_photograph(image, min_shape=convacc.FILTER.shape)
-    return photograph, writable(Path(output) / "fastconv-demo.png")
+    return photograph, place_of(Path(output) / "fastconv-demo.png")
 
 
-def run(photograph: Photograph, picture: Path, *, as_json: bool) -> int:
-    """Tell the story; print the table (or JSON) to stdout and the progress to stderr.
+def run(photograph: Photograph, picture: Path, *, json_file: str | None) -> int:
+    """Tell the story: the table on standard output, progress on standard error.
 
     Parameters
     ----------
     photograph : Photograph
     picture : Path
         Where the PNG goes.
-    as_json : bool
-        Print one JSON object in place of the table.
+    json_file : str or None
+        Where the table goes as JSON; "-" is standard output, which then has nothing else.
 
     Returns
     -------
     int
         0, or 1 if a result disagrees with its reference.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If a signal ends it early; what was measured until then has been printed and written, and no picture.
     """
     started = time.perf_counter()
     image = centred(photograph.grey)
-    rows = _compare_all(_sections(image))
-    if as_json:
-        _print_json(photograph, rows, picture)
-    else:
-        _print_table(photograph, rows)
+    rows: list[Row] = []
+    try:
+        _compare_all(_sections(image), rows)
+        edges = fastconv.correlate2d(image, convacc.FILTER, "valid")
+        draw(picture, photograph, edges, fastconv.xnor_conv2d(image, convacc.FILTER, scale="xnor"))
+    except (KeyboardInterrupt, CannotError, BrokenPipeError):
+        _report(photograph, rows, None, json_file)
+        raise
+    _report(photograph, rows, picture, json_file)
+    if json_file != STANDARD_OUTPUT:
+        say(f"Picture: {picture}")
+        say(f"{time.perf_counter() - started:.0f} s in all, compiling included")
     wrong = [f"{row.method} ({row.section})" for row in rows if not row.ok]
     if wrong:
-        print(f"fastconv demo: disagrees with its reference: {', '.join(wrong)}", file=sys.stderr)
-    edges = fastconv.correlate2d(image, convacc.FILTER, "valid")
-    draw(picture, photograph, edges, fastconv.xnor_conv2d(image, convacc.FILTER, scale="xnor"))
-    if not as_json:
-        print(f"Picture: {picture}")
-        print(f"{time.perf_counter() - started:.0f} s in all, compiling included")
+        tell(f"fastconv demo: disagrees with its reference: {', '.join(wrong)}")
     return 1 if wrong else 0
 
 
-def _compare_all(sections: dict[str, list[Method]]) -> list[Row]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=sum(len(methods) + PACE.rounds for methods in sections.values()))
+def _compare_all(sections: dict[str, list[Method]], rows: list[Row]) -> None:
+    with steps(sum(len(methods) + PACE.rounds for methods in sections.values())) as step:
 
-        def step(section: str, description: str) -> None:
-            progress.update(task, advance=1, description=f"{section}: {description}")
+        def step_of(section: str, description: str) -> None:
+            step(f"{section}: {description}")
 
-        return [
-            row
-            for section, methods in sections.items()
-            for row in compare(section, methods, partial(step, section))
-        ]
+        for section, methods in sections.items():
+            compare(section, methods, partial(step_of, section), rows)
+
+
+def _report(photograph: Photograph, rows: Sequence[Row], picture: Path | None, json_file: str | None) -> None:
+    """The table, where it was asked for; without a picture, the demo was stopped before it had one."""
+    try:
+        if json_file:
+            write(json_file, _json(photograph, rows, picture))
+    finally:
+        if json_file != STANDARD_OUTPUT and rows:
+            say(_table(photograph, rows))
 
 
 def _sections(image: Array) -> dict[str, list[Method]]:
@@ -175,36 +189,31 @@ def _rounding(terms: int) -> float:
     return 4 * math.sqrt(terms) * float(np.finfo(np.float32).eps)
 
 
-def _print_table(photograph: Photograph, rows: Sequence[Row]) -> None:
-    table = Table(
-        title=Text(f"{photograph.description}, 3×3 filter, float32"),
+def _table(photograph: Photograph, rows: Sequence[Row]) -> str:
+    return table(
+        HEADINGS,
+        [
+            Entry(
+                row.section,
+                [
+                    row.method,
+                    "BLAS" if row.threads is None else str(row.threads),
+                    _rounded(row.milliseconds),
+                    _rounded(row.ratio),
+                    "none" if row.difference is None else f"{row.difference:.2g}",
+                    "✓" if row.ok else "✗",
+                ],
+            )
+            for row in rows
+        ],
+        otherwise=100,
+        numbers=HEADINGS[1:],
+        title=f"{photograph.description}, 3×3 filter, float32",
         caption=f"Input: grey levels less the mean of their {NEIGHBOURHOOD}×{NEIGHBOURHOOD} neighbourhood. "
         "Medians of calls made in turn, after one that compiles and is checked. "
         "Ratio: to fastconv, at equal pixels. ✓: within 4·√9·eps·Σ|a||b| of SciPy in float64 "
         "(float) or of fastconv.reference (XNOR); sums of signs exactly equal.",
     )
-    table.add_column("method", no_wrap=True)
-    for heading in ("threads", "ms", "ratio", "max |difference|"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    section = ""
-    for row in rows:
-        if row.section != section:
-            section = row.section
-            table.add_section()
-            table.add_row(f"[bold]{section}")
-        table.add_row(
-            f"  {row.method}",
-            "BLAS" if row.threads is None else str(row.threads),
-            _rounded(row.milliseconds),
-            _rounded(row.ratio),
-            "none" if row.difference is None else f"{row.difference:.2g}",
-            "✓" if row.ok else "✗",
-        )
-    console = Console()
-    if not console.is_terminal:
-        console.width = 100
-    console.print(table)
 
 
 def _rounded(number: float) -> str:
@@ -212,13 +221,14 @@ def _rounded(number: float) -> str:
     return f"{number:,.{digits}f}"
 
 
-def _print_json(photograph: Photograph, rows: Sequence[Row], picture: Path) -> None:
+def _json(photograph: Photograph, rows: Sequence[Row], picture: Path | None) -> str:
     report = {
         "fastconv": fastconv.__version__,
         "image": photograph.description,
         "shape": list(photograph.grey.shape),
         "rows": [asdict(row) for row in rows],
         "ok": all(row.ok for row in rows),
-        "picture": str(picture),
+        "complete": picture is not None,
+        "picture": str(picture) if picture else None,
     }
-    print(json.dumps(report, indent=2, ensure_ascii=False))
+    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"

@@ -61,17 +61,35 @@ class Row:
     ok: bool
 
 
-def compare(section: str, methods: Sequence[Method], step: Callable[[str], None]) -> list[Row]:
-    """Check and time ``methods``; ratios are to the last. ``step`` hears of every step about to begin."""
+def compare(section: str, methods: Sequence[Method], step: Callable[[str], None], rows: list[Row]) -> None:
+    """Check and time ``methods``, and add what was found to ``rows``; ratios are to the last method.
+
+    ``step`` hears of every step about to begin. What ends the timing early, once every method has had a turn,
+    leaves rows of the turns until then.
+    """
     checks = []
     for method in methods:
         step(f"checking {method.name}")
         checks.append(deviation(method.run(), method.expected, method.tolerance))  # compiles, too
-    seconds = seconds_in_turn(
-        [method.run for method in methods],
-        PACE,
-        lambda number: step(f"timing, round {number + 1} of {PACE.rounds}"),
-    )
+    times: list[list[float]] = [[] for _ in methods]
+    try:
+        take_turns(
+            [method.run for method in methods],
+            PACE,
+            times,
+            lambda number: step(f"timing, round {number + 1} of {PACE.rounds}"),
+        )
+    finally:
+        if all(times):
+            rows += _rows(section, methods, checks, [statistics.median(taken) for taken in times])
+
+
+def _rows(
+    section: str,
+    methods: Sequence[Method],
+    checks: Sequence[tuple[float | None, bool]],
+    seconds: Sequence[float],
+) -> list[Row]:
     per_pixel = [s / method.expected.size for s, method in zip(seconds, methods, strict=True)]
     whole = methods[-1].expected
     return [
@@ -89,14 +107,20 @@ def compare(section: str, methods: Sequence[Method], step: Callable[[str], None]
     ]
 
 
-def seconds_in_turn(
-    calls: Sequence[Callable[[], Any]], pace: Pace, step: Callable[[int], None] = lambda number: None
-) -> list[float]:
-    """Median time of each call. They take turns (A B A B ...), so that a slow spell hits all of them.
-
-    ``step`` hears of every round about to begin.
-    """
+def seconds_in_turn(calls: Sequence[Callable[[], Any]], pace: Pace) -> list[float]:
+    """Median time of each call. They take turns (A B A B ...), so that a slow spell hits all of them."""
     times: list[list[float]] = [[] for _ in calls]
+    take_turns(calls, pace, times)
+    return [statistics.median(taken) for taken in times]
+
+
+def take_turns(
+    calls: Sequence[Callable[[], Any]],
+    pace: Pace,
+    times: list[list[float]],
+    step: Callable[[int], None] = lambda number: None,
+) -> None:
+    """Add to ``times`` what each call takes in its turns. ``step`` hears of every round about to begin."""
     started = time.perf_counter()
     for number in range(pace.rounds):
         step(number)
@@ -108,7 +132,6 @@ def seconds_in_turn(
             if pace.warm:
                 _turn(call, pace.warm)
             taken += _turn(call, pace.turn)
-    return [statistics.median(taken) for taken in times]
 
 
 def _turn(call: Callable[[], Any], seconds: float) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from fastconv._backends import Array
+from fastconv.programs.ending import said_of
+from fastconv.programs.files import check, write
 
 MAX_SIDE = 1024  # a larger image is reduced: the notebook's size
 NEIGHBOURHOOD = 15  # side of the square whose mean is taken off each pixel
@@ -32,7 +35,7 @@ def load_photograph(path: str | None, min_shape: tuple[int, ...]) -> Photograph:
     Parameters
     ----------
     path : str or None
-        Any file that Pillow reads; None for the photograph that matplotlib carries.
+        Any file that Pillow reads, "-" for standard input; None for the photograph that matplotlib carries.
     min_shape : (int, int)
         The least height and width.
 
@@ -46,14 +49,16 @@ def load_photograph(path: str | None, min_shape: tuple[int, ...]) -> Photograph:
     if path is None:
         file = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
         name = "matplotlib's photograph of Grace Hopper"
+    elif path == "-":
+        file = name = "standard input"
     else:
         file, name = path, Path(path).name
-    with open(file, "rb") as stream:
-        try:
-            with Image.open(stream) as image:
-                grey = _grey_levels(ImageOps.exif_transpose(image))
-        except Exception as error:  # Pillow's decoders fail in many ways
-            raise ValueError(f"{file}: Pillow cannot read this as an image") from error
+    content = sys.stdin.buffer.read() if path == "-" else Path(file).read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            grey = _grey_levels(ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow's decoders fail in many ways
+        raise ValueError(f"{file}: Pillow cannot read this as an image") from error
     h, w = grey.shape
     if h < min_shape[0] or w < min_shape[1]:
         raise ValueError(f"{file}: {h}×{w} pixels are fewer than the filter's {min_shape[0]}×{min_shape[1]}")
@@ -96,22 +101,17 @@ def centred(grey: Array) -> Array:
     return np.ascontiguousarray(image)
 
 
-def writable(path: Path) -> Path:
+def place_of(path: Path) -> Path:
     """``path``, once its folder is there and a file can be written to it.
 
     Raises
     ------
-    ValueError
+    CannotError
         If the folder cannot be made, or the file not be written.
     """
-    try:
+    with said_of(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        existed = path.exists()
-        path.open("ab").close()
-        if not existed:
-            path.unlink()
-    except OSError as error:
-        raise ValueError(f"cannot write to {path.parent}: {error.strerror}") from error
+    check(path)
     return path
 
 
@@ -137,6 +137,7 @@ def draw(path: Path, photograph: Photograph, edges: Array, approximation: Array)
         axis.set_title(title, fontsize=10)
         axis.set_axis_off()
     figure.colorbar(shown, ax=axes[-1], shrink=0.8, extend="both")
-    png = io.BytesIO()
-    figure.savefig(png)
-    Image.open(png).convert("RGB").quantize(256).save(path, optimize=True)
+    drawn, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn)
+    Image.open(drawn).convert("RGB").quantize(256).save(png, "PNG", optimize=True)
+    write(path, png.getvalue())
