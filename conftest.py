@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent / "tests" / "support"))
 
 _CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("quick", max_examples=60, derandomize=True, **_CALM)
+settings.register_profile("brief", max_examples=10, derandomize=True, **_CALM)
 settings.register_profile("fuzz", max_examples=10_000, **_CALM)
 settings.register_profile("mutants", max_examples=60, derandomize=True, phases=[Phase.generate], **_CALM)
 settings.load_profile("quick")
