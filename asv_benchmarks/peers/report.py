@@ -24,7 +24,7 @@ def text(facts: dict[str, str], lines: Sequence[Line]) -> str:
     parts = ["\n".join(folded(f"{name}: {fact}")) for name, fact in facts.items()]
     if entries:
         numbers = ("ours", "theirs", "ratio", "target")
-        parts.append(table(HEADINGS, entries, otherwise=WIDTH, numbers=numbers).rstrip("\n"))
+        parts.append(table(HEADINGS, entries, otherwise=WIDTH, numbers=numbers))
     return "\n".join([*parts, summary(lines)])
 
 

@@ -97,6 +97,46 @@ def test_a_result_that_is_not_finite_or_has_the_wrong_shape_disagrees(
     assert demo(image_file, tmp_path, "--json") == 1
 
 
+@pytest.mark.parametrize("sections", [0, 2])
+def test_a_demo_that_is_interrupted_prints_and_writes_what_was_measured(
+    sections, image_file, tmp_path, monkeypatch, capsys
+):
+    rounds = []
+
+    def interrupted(number):
+        rounds.append(number)
+        if len(rounds) == 2 + sections * measure.PACE.rounds:
+            raise KeyboardInterrupt
+
+    turns = measure.take_turns
+    monkeypatch.setattr(
+        measure,
+        "take_turns",
+        lambda calls, pace, times, step: turns(calls, pace, times, lambda n: (step(n), interrupted(n))),
+    )
+    file = tmp_path / "table.json"
+    assert demo(image_file, tmp_path / "out", "--json", str(file)) == 130
+    out, err = capsys.readouterr()
+    assert err.endswith("\nfastconv demo: interrupted\n")
+    report = json.loads(file.read_text("utf-8"))
+    assert (report["complete"], report["picture"]) == (False, None)
+    assert len(report["rows"]) == (8, 11, 14)[sections]
+    for row in report["rows"]:
+        assert row["method"] in out
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_image_may_come_from_standard_input(image_file, monkeypatch):
+    from fastconv.demo.pictures import load_photograph
+
+    with image_file.open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        piped = load_photograph("-", min_shape=(3, 3))
+    named = load_photograph(str(image_file), min_shape=(3, 3))
+    np.testing.assert_array_equal(piped.grey, named.grey)
+    assert piped.description == "standard input, 70×90"
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
 def test_every_kind_of_image_becomes_grey_levels(mode, tmp_path):
     from fastconv import demo

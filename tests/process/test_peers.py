@@ -140,6 +140,7 @@ def test_without_any_of_the_peers_no_row_fails(monkeypatch):
         *trunk.PEERS,
     }
     assert "needs PyTorch" in next(line.note for line in lines if line.section == trunk.SECTION)
+    assert [line.what for line in lines if "geometric mean of 0" in line.what] == []
 
 
 def test_the_trunk_has_the_convolutions_of_resnet_18():
@@ -325,6 +326,15 @@ def test_command_ends_with_1_where_results_disagree(monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert "failed" in out
     assert "fastconv and numpy.bitwise_count, sum (1 thread) disagree" in err
+
+
+def test_a_note_of_several_lines_is_one_cell():
+    def fail(settings, row):
+        raise ValueError("a | b\n  c")
+
+    (line,) = run.measure([Row("section", "broken", fail)], QUICK, lambda name: None)
+    assert line.note == "ValueError: a | b c"
+    assert report.markdown({}, [line]).splitlines()[-1].endswith("| failed: ValueError: a \\| b c |")
 
 
 @pytest.mark.parametrize(("only", "reason"), [("no such row", "no row"), ("(", "no regular expression")])

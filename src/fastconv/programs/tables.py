@@ -35,7 +35,7 @@ def _printed(parts: Sequence[Text | Table | Padding], columns: int) -> str:
     with console.capture() as captured:
         for part in parts:
             console.print(part, overflow="fold")
-    return captured.get()
+    return captured.get().rstrip("\n")
 
 
 def table(
