@@ -126,8 +126,9 @@ def adapted(operation: Callable[P, R], keeps_dtype: bool = False) -> Callable[P,
 
 
 def unfollowed(function: Callable[P, R]) -> Callable[P, R]:
-    """Let no compiler of a library that lends look into ``function``, which takes its arrays as they are. It is
-    :data:`undisturbed`."""
+    """Let no compiler of a library that lends look into ``function``, which takes its arrays as they are.
+
+    It is :data:`undisturbed`."""
     quiet = undisturbed(function)
 
     @wraps(function)
