@@ -44,8 +44,8 @@ ACTIVATIONS = "'relu', ('clamp', lo, hi), ('prelu', slope), ('shift', b), or a l
 
 
 class Step(NamedTuple):
-    """One step; ``parameters`` are numbers or arrays (O,), of "add" the residual. K is found from the
-    input."""
+    """One step; ``parameters`` are numbers or arrays (O,). K is found from the input, and the residual is the
+    epilogue's."""
 
     kind: str
     parameters: tuple[Any, ...] = ()
@@ -64,14 +64,20 @@ class Outcome(NamedTuple):
 class Epilogue:
     """Steps with their numbers, and what is given out: numbers, signs of (v >= tau) xor flip, or both.
 
-    ``tau`` and ``flip`` are numbers or arrays (O,), of the dtype of the numbers and bool.
+    ``tau`` and ``flip`` are numbers or arrays (O,), of the dtype of the numbers and bool. What "add" adds
+    is the ``residual``, of the shape and dtype of the numbers.
     """
 
     outcome: Outcome
     steps: tuple[Step, ...] = ()
     tau: Any = None
     flip: Any = None
-    _derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    residual: Any = None
+    _derived: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def adding(self, residual: Any) -> Epilogue:
+        """The same with another residual; what was derived from the rest serves both."""
+        return Epilogue(self.outcome, self.steps, self.tau, self.flip, residual, self._derived)
 
     def derived(self, key: str, make: Callable[[], Any]) -> Any:
         """``make()``, computed at the first call with this ``key`` and kept: a kernel's own layout."""
@@ -149,18 +155,22 @@ def epilogue_of(operation: str, x: Any, weight: Any, shape: Shape, asked: Asked)
     steps = [*_scale(check, x, weight, asked.scale)]
     if asked.bias is not None:
         steps.append(Step("shift", (check.per_filter("bias", asked.bias, number=False),)))
+    residual = None
     if asked.residual is not None:
-        steps.append(Step("add", (check.residual(asked.residual, shape),)))
+        residual = check.residual(asked.residual, shape)
+        steps.append(Step("add"))
     steps += _activations(check, asked.activation)
     if asked.signs is None:
-        return _of_steps(steps, dtype) if steps else PLAIN
+        return _of_steps(steps, dtype, residual) if steps else PLAIN
     tau, flip = _signs(check, asked.signs, integers=not steps)
     kinds = tuple(step.kind for step in steps)
-    return Epilogue(Outcome(dtype if steps else INTEGERS, kinds, True, True), tuple(steps), tau, flip)
+    outcome = Outcome(dtype if steps else INTEGERS, kinds, True, True)
+    return Epilogue(outcome, tuple(steps), tau, flip, residual)
 
 
-def _of_steps(steps: list[Step], dtype: np.dtype[Any]) -> Epilogue:
-    return Epilogue(Outcome(dtype, tuple(step.kind for step in steps), True, False), tuple(steps))
+def _of_steps(steps: list[Step], dtype: np.dtype[Any], residual: Any = None) -> Epilogue:
+    outcome = Outcome(dtype, tuple(step.kind for step in steps), True, False)
+    return Epilogue(outcome, tuple(steps), residual=residual)
 
 
 def _scaled(weight: PackedFilters, scale: str, dtype: np.dtype[Any]) -> Epilogue:

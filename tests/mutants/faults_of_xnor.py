@@ -26,7 +26,7 @@ RESIDUAL = "test_xnor_magnitudes.py::test_residual_terms_equal_reference[numpy]"
 FOLD = "test_xnor_thresholds.py::test_folded_batchnorm_equals_the_float_chain_for_every_integer[numpy]"
 POOL = "test_xnor_thresholds.py::test_max_pool_equals_reference[numpy]"
 
-ADDED = '        steps.append(Step("add", (check.residual(asked.residual, shape),)))\n'
+ADDED = '        residual = check.residual(asked.residual, shape)\n        steps.append(Step("add"))\n'
 ACTIVATED = "    steps += _activations(check, asked.activation)\n"
 
 FAULTS: list[Fault] = [
@@ -382,7 +382,7 @@ FAULTS: list[Fault] = [
         "cpu/xnor/epilogue.py",
         (
             "numbers of steps are those of integers",
-            "row[: self.filters] = numbers\n        for kind",
+            "row[: self.filters] = numbers\n        if self.outcome.signs",
             "row[: self.filters] = np.rint(numbers)\n        for kind",
             BIASED,
         ),

@@ -114,18 +114,15 @@ class Finish:
         if not (self.outcome.steps or self.outcome.signs):
             return {}
         found: dict[str, Array] = epilogue.derived("cpu", partial(self._laid_out, epilogue))
-        return found
+        return found if epilogue.residual is None else {**found, "residual": native(epilogue.residual)}
 
     def _laid_out(self, epilogue: Epilogue) -> dict[str, Array]:
         found: dict[str, Array] = {}
         if self.rows:
-            rows = [n for kind, numbers in epilogue.steps if kind != "add" for n in numbers]
+            rows = [n for _, numbers in epilogue.steps for n in numbers]
             found["parameters"] = np.zeros((self.rows, self.step), self.floats)
             for row, numbers in zip(found["parameters"], rows, strict=True):
                 row[: self.filters] = numbers
-        for kind, numbers in epilogue.steps:
-            if kind == "add":
-                found["residual"] = native(numbers[0])
         if self.outcome.signs:
             found["bounds" if self.outcome.steps else "tau"] = self._row(epilogue.tau, self.outcome.dtype)
             found["flip"] = self._row(epilogue.flip, np.uint8)

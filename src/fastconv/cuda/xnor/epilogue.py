@@ -46,12 +46,8 @@ class Finish:
     def targets(self, out: Array | None, epilogue: Epilogue, *inputs: Array) -> tuple[Array, Array]:
         """Arrays that kernels may write numbers and words to; None for what is not wanted."""
         numbers = signs = None
-        read = (
-            *inputs,
-            epilogue.tau,
-            epilogue.flip,
-            *(n for step in epilogue.steps for n in step.parameters),
-        )
+        parameters = (n for step in epilogue.steps for n in step.parameters)
+        read = *inputs, epilogue.tau, epilogue.flip, epilogue.residual, *parameters
         if self.outcome.numbers:
             numbers = result(out, self.shape, self.outcome.dtype, *read)
         if self.outcome.signs:
@@ -61,7 +57,7 @@ class Finish:
     def results(self, targets: tuple[Array, Array], epilogue: Epilogue, means: Array | None) -> Results:
         """The arguments of a launch that writes to ``targets``; ``means`` are XNOR-Net's K."""
         numbers, signs = (NULL if target is None else target for target in targets)
-        if means is None and (self.outcome.steps or self.outcome.signs):
+        if means is None and epilogue.residual is None and (self.outcome.steps or self.outcome.signs):
             # for each stream, since what is made on one may be read on another only after waiting for it
             key = f"cuda {cupy.cuda.get_current_stream().ptr}"
             laid_out = epilogue.derived(key, lambda: LaidOut(epilogue, None))
@@ -91,7 +87,7 @@ class LaidOut:
             table = np.zeros(max(len(steps), ROOM), step_type)
             for row, (kind, numbers) in zip(table, steps, strict=False):
                 row["kind"] = KINDS.index(kind)
-                given = (means,) if kind == "window" else numbers
+                given = {"window": (means,), "add": (epilogue.residual,)}.get(kind, numbers)
                 for name, number in zip(("first", "second"), given, strict=False):
                     row[name] = self._parameter(number, dtype)
             self.structure["count"], self.structure["steps"] = len(steps), table[:ROOM]
