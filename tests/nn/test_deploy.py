@@ -15,10 +15,12 @@ from strategies import seeds
 
 torch = optional("torch")
 nn = torch.nn
+pytestmark = pytest.mark.filterwarnings("ignore:deploy. the signs.* never change")  # of what is drawn
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, operators  # noqa: E402
 from fastconv.nn.deployment.fold import fold  # noqa: E402
 from fastconv.nn.modules import PackedConv2d, PackedLinear, PackedMaxPool2d  # noqa: E402
 from fastconv.nn.packing import PackSigns  # noqa: E402
+from networks import Follower, by_operators, filled, in_layout  # noqa: E402
 
 SCALES = st.sampled_from([None, "alpha", "learned"])
 CHANNELS = st.sampled_from([1, 2, 6, 64, 65, 90])
@@ -27,32 +29,6 @@ CHANNELS = st.sampled_from([1, 2, 6, 64, 65, 90])
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
-
-
-def filled(model, seed):
-    """``model`` with statistics and parameters that put numbers on either side of 0, and often on it."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def choice(values, size):
-        return torch.tensor(values)[torch.randint(len(values), size, generator=generator)]
-
-    for module in model.modules():
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) and module.running_mean is not None:
-            size = (module.num_features,)
-            module.running_mean.copy_(torch.randint(-9, 10, size, generator=generator))
-            module.running_var.copy_(choice([0.3, 1.0, 7.0], size))
-            if module.affine:
-                module.weight.data.copy_(choice([-1.5, -0.3, 0.0, 0.7, 1.0, 2.0], size))
-                module.bias.data.copy_(choice([-1.1, -0.0, 0.0, 0.0, 0.6], size))
-        elif isinstance(module, nn.PReLU):
-            module.weight.data.copy_(choice([-0.5, 0.0, 0.25, 1.0], module.weight.shape))
-        elif isinstance(module, (BinaryConv2d, BinaryLinear)):
-            module.weight.data.copy_(torch.randn(module.weight.shape, generator=generator))
-            if module.learned_scale is not None:
-                module.learned_scale.data.copy_(choice([-0.8, 0.0, 0.1, 1.0], module.learned_scale.shape))
-            if module.bias is not None:
-                module.bias.data.copy_(choice([-3.0, 0.0, 0.5], module.bias.shape))
-    return model.eval()
 
 
 @st.composite
@@ -68,7 +44,7 @@ def channelwise(draw, channels, image):
         "leaky": lambda: nn.LeakyReLU(0.1),
         "hardtanh": nn.Hardtanh,
         "dropout": nn.Dropout,
-        "gelu": nn.GELU,
+        "hardswish": nn.Hardswish,
     }
     names = draw(st.lists(st.sampled_from(["norm", "norm", *make]), max_size=2))
     return [make[name]() for name in names]
@@ -128,7 +104,7 @@ def output(layers, channels):
 @st.composite
 def models(draw):
     """A chain of layers for images (2, C, 7, 9), some nested, and C."""
-    channels = first = draw(CHANNELS)
+    channels = first = draw(CHANNELS.filter(lambda n: n > 1))  # whose layout PyTorch can tell
     layers = draw(st.sampled_from([[], [Sign()], [Sign(), nn.MaxPool2d(2)]]))
     for _ in range(draw(st.integers(1, 3))):
         more, filters = draw(images_layers(channels))
@@ -144,16 +120,22 @@ def models(draw):
     return nn.Sequential(*layers), first
 
 
-@given(models(), seeds)
-def test_deployed_chain_equals_the_float_chain(made, seed):
+@given(models(), seeds, st.sampled_from(["channels_last", "as given"]), st.booleans())
+def test_deployed_chain_equals_the_float_chain(made, seed, layout, last):
     model, channels = made
     filled(model, seed % 1000)
     x = torch.from_numpy(np.random.default_rng(seed).standard_normal((2, channels, 7, 9), np.float32))
+    x = in_layout(x, "channels_last") if last else x
     before = copy.deepcopy(model.state_dict())
-    deployed, report = deploy(model, x)
+    deployed, report = deploy(model, x, layout=layout)
     with torch.no_grad():
-        assert torch.equal(deployed(x), model(x))
-        assert torch.equal(nn.Sequential(*deployed)(x), model(x)), "operator by operator"
+        trained = (
+            model if layout == "as given" else copy.deepcopy(model).to(memory_format=torch.channels_last)
+        )
+        expected = trained(in_layout(x, layout))
+        for _ in range(2):  # planned, then by the plans
+            assert torch.equal(deployed(x), expected)
+        assert torch.equal(by_operators(deployed, x), expected), "operator by operator"
     assert report.deviation == 0
     assert report.before == sum(t.nbytes for t in before.values())
     assert report.after == sum(t.nbytes for t in deployed.state_dict().values())
@@ -208,9 +190,10 @@ def test_numbers_are_compared_where_their_sign_changes(seed, pooled, image, othe
             module.weight.data.abs_()
     last = BinaryConv2d(70, 3, 1) if image else BinaryLinear(70, 3)
     deployed, _ = deploy(nn.Sequential(*chain, last))
-    tau = deployed[0].tau.nan_to_num(0, 0, 0)
+    modules = [*deployed]
+    tau = modules[0].tau.nan_to_num(0, 0, 0)
     kinds = [PackSigns, PackedMaxPool2d] if pooled and image else [PackSigns]
-    assert [type(module) for module in deployed][:-1] == kinds
+    assert [type(module) for module in modules][:-1] == kinds
     beside = [torch.nextafter(tau, tau + side) for side in (-1, 0, 1)]
     rng = np.random.default_rng(seed)
     far = torch.from_numpy(rng.standard_cauchy((8, 70)).astype(np.float32))
@@ -218,7 +201,7 @@ def test_numbers_are_compared_where_their_sign_changes(seed, pooled, image, othe
     x = torch.stack([x, x[torch.from_numpy(rng.permutation(len(x)))]], dim=2)  # two columns
     x = x[:, :, None] if image else x[..., 0].contiguous()
     for given_x in (x, x.to(memory_format=torch.channels_last)) if image else (x,):
-        words = deployed[:-1](given_x)
+        words = nn.Sequential(*modules[:-1])(given_x)
         expected = Sign()(nn.Sequential(*chain)(given_x))
         found = operators.unpack_signs(words, 70, torch.float32)
         assert torch.equal(found.movedim(-1, 1) if image else found, expected)
@@ -238,19 +221,18 @@ def test_signs_stay_packed_from_layer_to_layer():
     kinds = []
     for layer in deployed:
         layer.register_forward_hook(lambda module, taken, given: kinds.append(given.dtype))
-    x = torch.randn(2, 3, 14, 14)
+    x = torch.randn(2, 3, 14, 14).contiguous(memory_format=torch.channels_last)
     assert torch.equal(deployed(x), model(x))
     assert kinds == [torch.float32] + [torch.uint64] * (len(kinds) - 2) + [torch.float32]
     bits = {row.name: row for row in report.rows}["4.0"]
     assert (bits.before, bits.after) == (128 * 64 * 9 * 4, 128 * 64 * 9 // 8 + 128 * 5)
-    assert str(report).count("folded into") == 8
+    assert str(report).count("folded into") == 7
     assert all(row.name in str(report) and row.layer in str(report) for row in report.rows)
 
 
 @pytest.mark.parametrize(
     ("between", "stay"),
     [
-        ([nn.PReLU(init=-0.5), nn.BatchNorm2d(6)], 1),  # the sign changes twice
         ([nn.GELU(), nn.BatchNorm2d(6)], 1),
         ([nn.BatchNorm2d(6, track_running_stats=False)], 1),
         ([nn.MaxPool2d(2, ceil_mode=True)], 1),
@@ -261,15 +243,27 @@ def test_signs_stay_packed_from_layer_to_layer():
 def test_what_no_comparison_gives_stays_as_it_was(between, stay):
     model = nn.Sequential(BinaryConv2d(5, 6, 3), *between, Sign(), BinaryConv2d(6, 7, 1))
     filled(model, 0)
-    if type(between[0]) is nn.PReLU:
-        between[0].weight.data.fill_(-0.5)
-        between[1].running_mean.fill_(9)
-        between[1].weight.data.fill_(1)
     x = torch.randn(2, 5, 9, 9)
-    deployed, _ = deploy(model)
+    deployed, _ = deploy(model, layout="as given")
     assert [type(m) for m in deployed][1 : 1 + stay] == [type(m) for m in between[:stay]]
     assert (len(deployed) > 2 + stay) == (len(between) > stay)
     assert torch.equal(deployed(x), model(x))
+
+
+def test_where_a_sign_changes_twice_numbers_are_compared_in_the_same_call():
+    model = nn.Sequential(
+        BinaryConv2d(5, 6, 3), nn.PReLU(init=-0.5), nn.BatchNorm2d(6), Sign(), BinaryConv2d(6, 7, 1)
+    )
+    filled(model, 0)
+    model[1].weight.data.fill_(-0.5)
+    model[2].running_mean.fill_(9)
+    model[2].weight.data.fill_(1)
+    x = torch.randn(2, 5, 9, 9)
+    deployed, report = deploy(model, x)
+    assert [type(m) for m in deployed] == [PackedConv2d, PackedConv2d]
+    assert deployed[0].steps[1] == "prelu"
+    assert deployed[0].gives == ["signs"]
+    assert report.deviation == 0
 
 
 class Residual(nn.Module):
@@ -289,24 +283,17 @@ class Residual(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
-def test_binary_layers_of_other_modules_are_replaced_one_by_one():
+def test_blocks_are_captured_and_packed_once():
     block = Residual(6)
     model = filled(nn.Sequential(nn.Conv2d(3, 6, 3), block, block, nn.ReLU(), BinaryConv2d(6, 2, 3)), 0)
-    deployed, report = deploy(model)
     x = torch.randn(2, 3, 9, 9)
-    assert torch.equal(deployed(x), model(x))
-    assert deployed[1] is deployed[2]
-    assert [type(m) for m in deployed[1].body] == [PackedConv2d, nn.BatchNorm2d, PackedConv2d]
-    assert type(deployed[1].shortcut) is PackedConv2d
-    assert [row.name for row in report.rows] == [
-        "0",
-        "1.body.0",
-        "1.body.1",
-        "1.body.2",
-        "1.shortcut",
-        "3",
-        "4",
-    ]
+    deployed, report = deploy(model, x)
+    assert report.deviation == 0
+    kinds = [type(m) for m in deployed]
+    assert kinds.count(nn.Conv2d) == 1
+    assert set(kinds) <= {nn.Conv2d, PackedConv2d, PackSigns, nn.ReLU}
+    names = [row.name for row in report.rows if row.layer not in ("", "+")]
+    assert names == ["0", "1.body.0", "1.body.1", "1.body.2", "1.shortcut", "3", "4"]
     lone, _ = deploy(model[-1])
     assert torch.equal(lone(x.repeat(1, 2, 1, 1)), model[-1](x.repeat(1, 2, 1, 1)))
 
@@ -326,19 +313,21 @@ class Slicing(nn.Module):
         return self.body[:2](x) + self.body[3][0](x) + self.body[-1](x) * len(self.body)
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_chains_inside_other_modules_keep_their_indices(nested):
+def test_chains_inside_what_cannot_be_traced_keep_their_indices():
     model = filled(Slicing(), 0)
-    if nested:
-        model = nn.Sequential(BinaryConv2d(6, 6, 3), nn.BatchNorm2d(6), Sign(), nn.Sequential(model)).eval()
     x = torch.randn(2, 6, 9, 9)
-    deployed, _ = deploy(model, x)
-    assert torch.equal(deployed(x), model(x))
-    inner = deployed[-1] if nested else deployed
-    assert [type(m) for m in inner.body] == [
-        PackedConv2d, nn.BatchNorm2d, Sign, nn.Sequential, PackedConv2d,
-    ]  # fmt: skip
-    assert [type(m) for m in inner.body[3]] == [PackedConv2d, nn.BatchNorm2d, nn.ReLU]
+    deployed, report = deploy(model, x)
+    assert report.deviation == 0
+    assert [type(m) for m in deployed.body] == [
+        PackedConv2d,
+        nn.BatchNorm2d,
+        Sign,
+        nn.Sequential,
+        PackedConv2d,
+    ]
+    assert [type(m) for m in deployed.body[3]] == [PackedConv2d, nn.BatchNorm2d, nn.ReLU]
+    assert report.rows[0].became == "layer by layer"
+    assert "test_deploy.py:" in report.rows[0].reason
 
 
 class Results(nn.Module):
@@ -410,19 +399,12 @@ def chain_for_images():
 
 def test_what_follows_operators_sees_those_of_a_deployed_model():
     deployed, _ = deploy(chain_for_images())
-    seen = []
-
-    class Follower(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
-            seen.append(str(operator))
-            return operator(*args, **(kwargs or {}))
-
     x = torch.randn(2, 3, 12, 12)
-    with Follower():
+    with Follower() as follower:
         y = deployed(x)
-    operators_seen = [name for name in seen if name.startswith("fastconv.")]
+    operators_seen = [name for name in follower.seen if name.startswith("fastconv.")]
     assert [name.split(".")[1] for name in operators_seen] == [
-        *("compare", "binary_max_pool2d", "xnor_conv2d_signs", "xnor_conv2d"),
+        *("compare", "binary_max_pool2d", "xnor_conv2d_steps", "xnor_conv2d_steps"),
     ]
     assert torch.equal(y, deployed(x))
 

@@ -11,7 +11,9 @@ safetensors_torch = optional("safetensors.torch")
 nn = torch.nn
 from checkout import ROOT  # noqa: E402
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, load, save  # noqa: E402
+from fastconv.nn.calls import Call, Slot  # noqa: E402
 from fastconv.nn.files import KNOWN  # noqa: E402
+from fastconv.nn.graph import PackedGraph  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +45,27 @@ def parts(path):
     return safetensors_torch.load(content), json.loads(content[8 : 8 + length])["__metadata__"]
 
 
-def rewritten(path, *, layers=None, form="fastconv.nn 1", **changed):
-    """The file with some tensors (dots as two underscores), or all layers, replaced; None takes one out."""
+def rewritten(path, *, network=None, form="fastconv.nn 2", **changed):
+    """The file with some tensors (dots as two underscores), or the network, replaced; None takes one out."""
     tensors, metadata = parts(path)
     for name, tensor in changed.items():
         tensors[name.replace("__", ".")] = tensor
     tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    metadata = {"format": form, "layers": metadata["layers"] if layers is None else layers}
+    metadata = {"format": form, "network": metadata["network"] if network is None else network}
     safetensors_torch.save_file(tensors, path, metadata=metadata)
+
+
+def described(**changed):
+    """The JSON of a network that does nothing, with something changed."""
+    whole = {
+        "modules": [], "tensors": {}, "calls": [], "inputs": 1, "output": ["slot", 0], "channels_last": True,
+    }  # fmt: skip
+    return json.dumps(whole | changed)
+
+
+def of_one(layer):
+    """A network of one layer."""
+    return PackedGraph({"0": layer}, [Call("0", (Slot(0),), {}, (1,))], 1, Slot(1))
 
 
 def test_a_model_comes_back_as_it_was(deployed, file):
@@ -80,7 +95,7 @@ def test_what_is_loaded_in_inference_mode_counts_its_changes(file):
 
 def test_nothing_is_pickled(file):
     header, content = parts(file)[1], file.read_bytes()
-    assert set(header) == {"format", "layers"}
+    assert set(header) == {"format", "network"}
     assert b"ctorch" not in content
 
 
@@ -94,7 +109,7 @@ def test_truncated_files_are_refused(file, kept):
 
 def test_dirty_tails_are_refused(file):
     tensors, _ = parts(file)
-    for name in ("4.words0", "5.inverted", "8.words0", "8.words1"):
+    for name in ("6.words0", "7.inverted", "11.words0", "11.words1"):
         row = tensors[name].clone()
         row.view(torch.int64).reshape(-1)[-1] |= 1 << 62
         rewritten(file, **{name.replace(".", "__"): row})
@@ -106,16 +121,34 @@ def test_dirty_tails_are_refused(file):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"4__words0": torch.zeros(70, 3, 3, 2, dtype=torch.uint64)}, r"load: .*: 4.words0 must have shape"),
-        ({"4__words0": torch.zeros(70, 3, 3, 1, dtype=torch.int64)}, "dtype torch.uint64, got .*torch.int64"),
-        ({"4__tau": torch.zeros(71, dtype=torch.int32)}, r"4.tau must have shape \(70,\)"),
-        ({"4__tau": None}, r"no tensors \['4.tau'\]"),
+        ({"6__words0": torch.zeros(70, 3, 3, 2, dtype=torch.uint64)}, r"load: .*: 6.words0 must have shape"),
+        ({"6__words0": torch.zeros(70, 3, 3, 1, dtype=torch.int64)}, "dtype torch.uint64, got .*torch.int64"),
+        ({"6__tau": torch.zeros(71, dtype=torch.int32)}, r"6.tau must have shape \(70,\)"),
+        ({"6__tau": None}, r"no tensors \['6.tau'\]"),
         ({"more": torch.zeros(2)}, r"has \['more'\], which no layer wants"),
         ({"form": "fastconv.nn 99"}, "must be of format"),
-        ({"layers": ""}, "does not describe layers"),
-        ({"layers": '[["Module", {}]]'}, "does not describe layers: KeyError"),
-        ({"layers": '[["Linear", {"in_features": "os"}]]'}, "does not describe layers: TypeError"),
-        ({"layers": "[" * 10**5}, "does not describe layers: RecursionError"),
+        ({"network": ""}, "does not describe a network"),
+        ({"network": described(modules=[["0", "Module", {}]])}, "does not describe a network: KeyError"),
+        (
+            {"network": described(modules=[["0", "Linear", {"in_features": "os"}]])},
+            "does not describe a network: TypeError",
+        ),
+        ({"network": "[" * 10**5}, "does not describe a network: RecursionError"),
+        (
+            {"network": described(calls=[["os.system", ["tuple"], ["dict"], ["tuple", 1]]])},
+            "called 'os.system'",
+        ),
+        ({"network": described(calls=[["_plans", ["tuple"], ["dict"], ["tuple", 1]]])}, "called '_plans'"),
+        (
+            {"network": described(calls=[["get", ["tuple", "calls"], ["dict"], ["tuple", 1]]])},
+            "no tensor 'calls'",
+        ),
+        (
+            {"network": described(calls=[["torch.abs", ["tuple", ["slot", 7]], ["dict"], ["tuple", 1]]])},
+            r"with \{7\}",
+        ),
+        ({"network": described(output=["slot", 3])}, "the output is given by nothing"),
+        ({"network": described(output=["torch", "load"])}, "is no dtype"),
     ],
 )
 def test_what_save_did_not_write_is_refused(file, changed, said):
@@ -136,10 +169,13 @@ def test_what_a_file_cannot_hold_is_refused(tmp_path):
     class Own(nn.Module):
         pass
 
-    with pytest.raises(TypeError, match="a chain, or a Sequential, got Own"):
+    with pytest.raises(TypeError, match=r"must be a PackedGraph, .* got Own; deploy it first"):
         save(Own(), tmp_path / "model")
     with pytest.raises(TypeError, match="got a layer of type Own"):
-        save(nn.Sequential(Own()), tmp_path / "model")
+        save(of_one(Own()), tmp_path / "model")
+    own = PackedGraph({}, [Call("own", (Slot(0),), {}, (1,))], 1, Slot(1), functions={"own": abs})
+    with pytest.raises(TypeError, match=r"the functions of fastconv.nn.functions, got \['own'\]"):
+        save(own, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
@@ -196,14 +232,14 @@ def extended(layer):
 )
 def test_what_would_not_come_back_as_it_is_is_refused(layer, said, tmp_path):
     with pytest.raises(ValueError, match=said):
-        save(nn.Sequential(layer), tmp_path / "model")
+        save(of_one(layer), tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
 def test_parametrized_layers_and_hooks_of_the_chain_are_refused(tmp_path):
     parametrized = nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4))
     with pytest.raises(TypeError, match="got a layer of type ParametrizedLinear"):
-        save(nn.Sequential(parametrized), tmp_path / "model")
+        save(of_one(parametrized), tmp_path / "model")
     with pytest.raises(ValueError, match="save: deployed has hooks"):
-        save(hooked(nn.Sequential(nn.ReLU())), tmp_path / "model")
+        save(hooked(of_one(nn.ReLU())), tmp_path / "model")
     assert not list(tmp_path.iterdir())

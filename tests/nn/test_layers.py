@@ -19,6 +19,7 @@ from torch.nn import functional  # noqa: E402
 from fastconv import nn  # noqa: E402
 from fastconv.nn import gradients, operators  # noqa: E402
 from fastconv.nn.arrays import KEPT  # noqa: E402
+from fastconv.nn.products import SAME  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("torch")  # on one thread
 
@@ -442,8 +443,9 @@ class Packed(torch.nn.Module):
         self.register_buffer("flip", torch.arange(70) % 2 == 0)
 
     def forward(self, x):
-        words = operators.xnor_conv2d_signs(
-            x, self.first, 66, [1, 1], operators.SAME, [1, 1], 1, 0, self.tau, self.flip
+        geometry = [1, 1], SAME, [1, 1], 1, 0
+        (words,) = operators.xnor_conv2d_steps(
+            x, self.first, 66, *geometry, [], None, None, self.tau, self.flip, False
         )
         words = operators.binary_max_pool2d(words, [2, 2], [2, 2], [0, 0, 0, 0])
         y = operators.xnor_conv2d(
@@ -493,6 +495,8 @@ def calls():
     rows, bias = tensor(4, (3, 2, 70)), tensor(5, (6,))
     tau, flip = torch.zeros(6, dtype=torch.int32), torch.zeros(6, dtype=torch.bool)
     geometry = [1, 2], [1, 0, 2, 1], [2, 1], 2, -1
+    constants, residual = tensor(6, (2, 6)), tensor(7, (2, 6, 3, 5))
+    steps = ["fused", "add", "relu"]
     return [
         ("pack_signs", (x, -3)),
         ("compare", (x, 1, tensor(6, (70,)), tensor(7, (70,)) > 0)),
@@ -501,10 +505,12 @@ def calls():
         ("xnor_conv2d", (x, conv.words, 35, *geometry)),
         ("xnor_conv2d", (x, conv.words, 35, [2, 3], [], [1, 1], 2, 1, conv.alpha, True, bias)),
         ("xnor_conv2d", (words, conv.words, 35, *geometry, None, False, bias)),
-        ("xnor_conv2d_signs", (words, conv.words, 35, *geometry, tau, flip)),
+        ("xnor_conv2d_steps", (words, conv.words, 35, *geometry, [], None, None, tau, flip, False)),
+        ("xnor_conv2d_steps", (x, conv.words, 35, *geometry, steps, constants, residual, bias, flip, True)),
         ("xnor_linear", (rows, linear.words, 70)),
         ("xnor_linear", (rows.double(), linear.words, 70, linear.alpha, True, bias)),
-        ("xnor_linear_signs", (rows, linear.words, 70, tau, flip)),
+        ("xnor_linear_steps", (rows, linear.words, 70, [], None, None, tau, flip, False)),
+        ("xnor_linear_steps", (rows, linear.words, 70, ["fused"], constants, None, bias, flip, True)),
         ("binary_max_pool2d", (words, [2, 3], [1, 2], [1, 0, 0, 1])),
     ]
 
@@ -536,11 +542,12 @@ def test_filters_changed_in_place_are_noticed():
 def test_thresholds_changed_in_place_are_noticed():
     x, words = tensor(0, (2, 70)), operators.pack_signs(tensor(1, (64, 1, 1, 70)), 3)
     tau, flip = torch.full((64,), -(2**31), dtype=torch.int32), torch.zeros(64, dtype=torch.bool)
-    ones = operators.xnor_linear_signs(x, words, 70, tau, flip)
+    ending = [], None, None, tau, flip, False
+    (ones,) = operators.xnor_linear_steps(x, words, 70, *ending)
     flip.logical_not_()
-    zeros = operators.xnor_linear_signs(x, words, 70, tau, flip)
+    (zeros,) = operators.xnor_linear_steps(x, words, 70, *ending)
     tau.fill_(2**31 - 1)
-    assert torch.equal(operators.xnor_linear_signs(x, words, 70, tau, flip), ones)
+    assert torch.equal(operators.xnor_linear_steps(x, words, 70, *ending)[0], ones)
     assert operators.unpack_signs(ones, 64, torch.int8).eq(1).all()
     assert operators.unpack_signs(zeros, 64, torch.int8).eq(-1).all()
 

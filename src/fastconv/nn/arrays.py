@@ -67,9 +67,9 @@ def of_signs(plan: Planned, operation: str, dtype: Any) -> Planned:
     if dtype is None or dtype.kind != "u":
         return plan
 
-    def run(x: Array) -> Array:
+    def run(x: Array, *more: Any) -> Any:
         check_signs(operation, "x", dtype)
-        return plan(x)
+        return plan(x, *more)
 
     return run
 

@@ -13,7 +13,7 @@ No gradient flows through them: ``backward`` says so where numbers come out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,17 +22,14 @@ from torch.library import custom_op
 
 import fastconv
 from fastconv._backends import Array, undisturbed
-from fastconv._geometry import reach
 from fastconv.adapters.torch_tensors import placed, to_tensor
 from fastconv.nn.arrays import comparison, filters_of, lent, lent_if_any
-from fastconv.packed import PackedFilters, PackedSigns, Threshold
-
-SAME: list[int] = []
-"""``padding`` of the operators that means "same"."""
+from fastconv.nn.products import conv_product, linear_product, output_size, pair, sides
+from fastconv.packed import PackedFilters, PackedSigns
 
 GEOMETRY = "int[] stride, int[] padding, int[] dilation, int groups, int pad_value"
-THRESHOLD = "Tensor tau, Tensor flip"
 EPILOGUE = "Tensor? scale=None, bool by_window=False, Tensor? bias=None"
+STEPS = "str[] steps, Tensor? parameters, Tensor? residual, Tensor? tau, Tensor? flip, bool numbers"
 
 
 def operator(name: str, schema: str) -> Any:
@@ -139,27 +136,45 @@ def xnor_conv2d(
 @xnor_conv2d.register_fake
 def _(x: Tensor, filters: Tensor, channels: int, *options: Any) -> Tensor:
     *geometry, _groups, _pad_value = options[:5]
-    rows, columns = _output(_size(x), filters.shape[1:3], *geometry)
+    rows, columns = output_size(_size(x), filters.shape[1:3], *geometry)
     return x.new_empty((x.shape[0], filters.shape[0], rows, columns), dtype=_numbers(x, *options[5:]))
 
 
 @operator(
-    "xnor_conv2d_signs",
-    f"(Tensor x, Tensor filters, int channels, {GEOMETRY}, {THRESHOLD}) -> Tensor",
+    "xnor_conv2d_steps",
+    f"(Tensor x, Tensor filters, int channels, {GEOMETRY}, {STEPS}) -> Tensor[]",
 )
-def xnor_conv2d_signs(x: Tensor, filters: Tensor, channels: int, *options: Any) -> Tensor:
-    """Words (N, Ho, Wo, ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_conv2d`, whose geometry
-    comes before ``tau`` and ``flip`` (O,)."""
-    *geometry, tau, flip = options
+def xnor_conv2d_steps(x: Tensor, filters: Tensor, channels: int, *options: Any) -> list[Tensor]:
+    """What steps make of y, which is that of :func:`xnor_conv2d`: numbers, words of signs, or both.
+
+    Parameters
+    ----------
+    x, filters, channels, geometry
+        As in :func:`xnor_conv2d`.
+    steps : list of str
+        Kinds of steps, see docs/xnor.md. Without any, signs are of y itself.
+    parameters : (P, O), optional
+        Of the steps, in their order.
+    residual : (N, O, Ho, Wo), optional
+        What the step "add" adds.
+    tau, flip : (O,), optional
+        Signs of (v >= tau) xor flip are wanted.
+    numbers : bool
+        Whether numbers are wanted: float32 (N, O, Ho, Wo), channels_last.
+    """
+    geometry, (steps, parameters, residual, tau, flip, numbers) = options[:5], options[5:]
     with placed(x.device):
-        threshold = Threshold(lent(tau), lent(flip))
-        return to_tensor(_convolved(x, filters_of(filters, channels), *geometry, threshold=threshold).words)
+        array = lent(x)
+        finished = steps, parameters, tau, flip, numbers
+        run = conv_product(array, filters_of(filters, channels), geometry, finished)
+        return _tensors(run(array) if residual is None else run(array, lent(residual)))
 
 
-@xnor_conv2d_signs.register_fake
-def _(x: Tensor, filters: Tensor, channels: int, *options: Any) -> Tensor:
-    rows, columns = _output(_size(x), filters.shape[1:3], *options[:3])
-    return x.new_empty((x.shape[0], rows, columns, (filters.shape[0] + 63) // 64), dtype=torch.uint64)
+@xnor_conv2d_steps.register_fake
+def _(x: Tensor, filters: Tensor, channels: int, *options: Any) -> list[Tensor]:
+    rows, columns = output_size(_size(x), filters.shape[1:3], *options[:3])
+    shape = x.shape[0], rows, columns
+    return _given(x, shape, filters.shape[0], options[5:], lambda numbers: numbers.permute(0, 3, 1, 2))
 
 
 @operator("xnor_linear", f"(Tensor x, Tensor filters, int features, {EPILOGUE}) -> Tensor")
@@ -196,19 +211,19 @@ def _(x: Tensor, filters: Tensor, features: int, *epilogue: Any) -> Tensor:
     return x.new_empty((*x.shape[:-1], filters.shape[0]), dtype=_numbers(x, *epilogue))
 
 
-@operator("xnor_linear_signs", f"(Tensor x, Tensor filters, int features, {THRESHOLD}) -> Tensor")
-def xnor_linear_signs(x: Tensor, filters: Tensor, features: int, tau: Tensor, flip: Tensor) -> Tensor:
-    """Words (..., ceil(O / 64)) of (y >= tau) xor flip, y as in :func:`xnor_linear`."""
+@operator("xnor_linear_steps", f"(Tensor x, Tensor filters, int features, {STEPS}) -> Tensor[]")
+def xnor_linear_steps(x: Tensor, filters: Tensor, features: int, *options: Any) -> list[Tensor]:
+    """What steps make of y (..., O), as in :func:`xnor_conv2d_steps`, y as in :func:`xnor_linear`."""
+    steps, parameters, residual, tau, flip, numbers = options
     with placed(x.device):
-        signs = fastconv.xnor_linear(
-            _signs(x, features), filters_of(filters, features), threshold=Threshold(lent(tau), lent(flip))
-        )
-        return to_tensor(signs.words)
+        array = lent(x)
+        run = linear_product(array, filters_of(filters, features), (steps, parameters, tau, flip, numbers))
+        return _tensors(run(array) if residual is None else run(array, lent(residual)))
 
 
-@xnor_linear_signs.register_fake
-def _(x: Tensor, filters: Tensor, features: int, tau: Tensor, flip: Tensor) -> Tensor:
-    return x.new_empty((*x.shape[:-1], (filters.shape[0] + 63) // 64), dtype=torch.uint64)
+@xnor_linear_steps.register_fake
+def _(x: Tensor, filters: Tensor, features: int, *options: Any) -> list[Tensor]:
+    return _given(x, x.shape[:-1], filters.shape[0], options, lambda numbers: numbers)
 
 
 @operator("binary_max_pool2d", "(Tensor words, int[] kernel_size, int[] stride, int[] padding) -> Tensor")
@@ -226,7 +241,7 @@ def binary_max_pool2d(
 
 @binary_max_pool2d.register_fake
 def _(words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Tensor:
-    rows, columns = _output(words.shape[1:3], kernel_size, stride, padding, (1, 1))
+    rows, columns = output_size(words.shape[1:3], kernel_size, stride, padding, (1, 1))
     return words.new_empty((words.shape[0], rows, columns, words.shape[3]))
 
 
@@ -237,18 +252,6 @@ def float_result(dtype: torch.dtype) -> torch.dtype:
 
 def _signs(x: Tensor, length: int) -> Array | PackedSigns:
     return PackedSigns(lent(x), length) if x.dtype == torch.uint64 else lent(x)
-
-
-def pair(sizes: Sequence[int]) -> tuple[int, int]:
-    rows, columns = sizes
-    return rows, columns
-
-
-def sides(sides: Sequence[int]) -> str | tuple[tuple[int, int], tuple[int, int]]:
-    if not sides:
-        return "same"
-    top, bottom, left, right = sides
-    return (top, bottom), (left, right)
 
 
 def _convolved(
@@ -288,16 +291,20 @@ def _size(x: Tensor) -> Any:
     return x.shape[1:3] if x.dtype == torch.uint64 else x.shape[2:4]
 
 
-def _output(
-    size: Sequence[int],
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> list[int]:
-    """Rows and columns of a result, in arithmetic that symbolic sizes can follow."""
-    if not padding:
-        return [(n + step - 1) // step for n, step in zip(size, stride, strict=True)]
-    added = padding[0] + padding[1], padding[2] + padding[3]
-    extents = reach(kernel, dilation)
-    return [(n + a - r) // step + 1 for n, a, r, step in zip(size, added, extents, stride, strict=True)]
+def _tensors(results: Any) -> list[Tensor]:
+    return [to_tensor(result) for result in (results if isinstance(results, tuple) else (results,))]
+
+
+def _given(
+    x: Tensor,
+    shape: Sequence[Any],
+    filters: int,
+    options: Sequence[Any],
+    axes: Callable[[Tensor], Tensor],
+) -> list[Tensor]:
+    """Empty tensors like the results of steps."""
+    tau, numbers = options[3], options[5]
+    found = [axes(x.new_empty((*shape, filters), dtype=torch.float32))] if numbers else []
+    if tau is not None:
+        found.append(x.new_empty((*shape, (filters + 63) // 64), dtype=torch.uint64))
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastconv._checks import Pair, choice, integer
 from fastconv._geometry import reach, same_padding, window
-from fastconv.nn.operators import SAME
+from fastconv.nn.products import SAME
 
 SCALES = ("alpha", "xnor", "learned")
 

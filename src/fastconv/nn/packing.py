@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastconv._checks import real_array
 from fastconv._specs import bits
 from fastconv.nn import operators
 from fastconv.nn.arrays import Planned, comparison, of_signs
-from fastconv.nn.sequential import PackedModule
+from fastconv.nn.calls import PackedModule
 from fastconv.packed import PackedSigns
 
 
@@ -106,6 +107,78 @@ class UnpackSigns(PackedModule):
         return f"{self.length}, image={self.image}"
 
 
+class JoinSigns(PackedModule):
+    """Words of several images as one with the channels of all.
+
+    Parameters
+    ----------
+    lengths : list of int
+        Channels of each.
+    """
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        super().__init__()
+        self.lengths = list(lengths)
+
+    def forward(self, *words: Tensor) -> Tensor:
+        """Words (N, H, W, w) of each to words (N, H, W, w of all)."""
+        parts = [part.view(torch.int64) for part in words]
+        joined = parts[0].new_zeros((*parts[0].shape[:-1], -(-sum(self.lengths) // 64)))
+        for part, first in zip(parts, self._firsts, strict=True):
+            at, shift = divmod(first, 64)
+            joined[..., at : at + part.shape[-1]] |= part << shift
+            over = joined[..., at + 1 : at + 1 + part.shape[-1]]
+            if shift and over.shape[-1]:  # a word's bits beyond its 64 - shift first, which may be none
+                over |= (part[..., : over.shape[-1]] >> (64 - shift)) & ((1 << shift) - 1)
+        return joined.view(torch.uint64)
+
+    def planned(self, *given: Array) -> Any:
+        """As of :class:`PackedModule`."""
+        firsts = self._firsts
+        if not any(first % 64 for first in firsts):
+            return lambda *words: np.concatenate(words, -1)
+        width = -(-sum(self.lengths) // 64)
+        return lambda *words: _joined(words, firsts, width)
+
+    @property
+    def _firsts(self) -> list[int]:
+        """Where the first channel of each comes to lie."""
+        return [0, *accumulate(self.lengths[:-1])]
+
+    def extra_repr(self) -> str:
+        return f"{self.lengths}"
+
+
+class EnlargeSigns(PackedModule):
+    """Words of images whose pixels are repeated.
+
+    Parameters
+    ----------
+    rows, columns : int
+        How often.
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Words (N, H, W, w) to words (N, rows * H, columns * W, w)."""
+        n, h, w, depth = words.shape
+        parts = words.view(torch.int64)[:, :, None, :, None].expand(n, h, self.rows, w, self.columns, depth)
+        return parts.reshape(n, h * self.rows, w * self.columns, depth).view(torch.uint64)
+
+    def planned(self, x: Array) -> Any:
+        """As of :class:`PackedModule`."""
+        n, h, w, depth = x.shape
+        spread = n, h, self.rows, w, self.columns, depth
+        shape = n, h * self.rows, w * self.columns, depth
+        return lambda words: np.broadcast_to(words[:, :, None, :, None], spread).reshape(shape)
+
+    def extra_repr(self) -> str:
+        return f"{self.rows}, {self.columns}"
+
+
 class PackedFlatten(PackedModule):
     """Words of images to words of rows, in the order H, W, C: the weight that follows is permuted to it.
 
@@ -164,3 +237,15 @@ def _unpacking(words: Array, length: int) -> Any:
     return backend_of("unpack_signs", words).plan(
         bits.UnpackBits(bits.memory_of(words), words.ndim - 1, signs.length)
     )
+
+
+def _joined(parts: Sequence[Array], firsts: Sequence[int], width: int) -> Array:
+    """Words side by side, each shifted to where its first bit belongs."""
+    joined = np.zeros_like(parts[0], shape=(*parts[0].shape[:-1], width))
+    for part, first in zip(parts, firsts, strict=True):
+        at, shift = divmod(first, 64)
+        joined[..., at : at + part.shape[-1]] |= part << np.uint64(shift)
+        over = joined[..., at + 1 : at + 1 + part.shape[-1]]
+        if shift and over.shape[-1]:  # a word's bits beyond its 64 - shift first, which may be none
+            over |= part[..., : over.shape[-1]] >> np.uint64(64 - shift)
+    return joined

@@ -3,42 +3,67 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
-from fastconv.nn.deployment.chain import deploy_chain
+from fastconv._checks import choice, flag
+from fastconv.nn.deployment.capture import Untraced, captured, unwrapped
+from fastconv.nn.deployment.emit import Keep, emitted
+from fastconv.nn.deployment.normal import normalized
+from fastconv.nn.deployment.plan import planned
 from fastconv.nn.deployment.report import Report, Row, bytes_of, describe
 from fastconv.nn.deployment.twins import is_binary
-from fastconv.nn.sequential import PackedSequential, is_plain
+from fastconv.nn.graph import PackedGraph
+
+LAYOUTS = ("channels_last", "as given")
 
 
-def deploy(model: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, Report]:
+def deploy(
+    model: nn.Module,
+    example: Any = None,
+    *,
+    exact: bool = True,
+    layout: str = "channels_last",
+    signs: Sequence[type[nn.Module]] = (),
+) -> tuple[nn.Module, Report]:
     """A copy of ``model`` for inference, whose binary layers hold packed words and run the kernels.
 
-    In a :class:`torch.nn.Sequential`, and those that it calls itself, scale, bias, batch normalization and
-    activations between a binary layer and the next sign are folded into integer comparisons, max-pooling
-    included, and packed bits go from layer to layer. That is exact: a chain is folded only if, for every
-    integer that the layer can give and in every channel, the comparison gives the sign that PyTorch computes
-    on the model's device. What cannot be folded stays as it is.
+    The model is captured as a graph (:mod:`torch.fx`), so that it makes no difference how its code is
+    written. A binary layer and all that follows it channel by channel, residual additions included, becomes
+    one call, which gives numbers, the signs that the next layers take, or both; where nothing but signs goes
+    on, integers are compared. That is exact: it is done only if it gives what PyTorch computes on the model's
+    device, for every integer that the layer can give. What is not done stays as it was, and the report says
+    why.
 
-    In other modules nothing is folded: binary layers are replaced one by one, and every Sequential inside
-    keeps its length and its indices, since only the module's own code knows what it does with them.
+    What cannot be traced is deployed layer by layer.
 
     Parameters
     ----------
     model : Module
         In float32; it is not changed. The copy does what ``model.eval()`` does.
-    example : tensor, optional
-        An input. Both models are run on it, and the report says how far they differ: the largest difference
-        of any tensor among what they give, be it one or tuples, lists and dicts of them.
+    example : tensor or tuple of what the model takes, optional
+        Both models are run on it, and the report says how far they differ: the largest difference of any
+        tensor among what they give, be it one or tuples, lists and dicts of them.
+    exact : bool
+        False also folds batch normalizations by algebra where that may change last bits: behind a residual,
+        or behind XNOR-Net's K. The report says how far the example's results differ.
+    layout : {"channels_last", "as given"}
+        How images lie in memory between calls: PyTorch's float layers round differently, and are faster, with
+        channels last. The deployed model equals the trained one in that layout.
+    signs : sequence of Module classes
+        Your own modules that take signs, +1 where x >= 0 and else -1. They are tried before they are
+        believed.
 
     Returns
     -------
     deployed : Module
-        A flat PackedSequential if ``model`` is a chain.
+        A PackedGraph, or what ``model`` is where it could not be traced.
     report : Report
         What became of each module, with bytes before and after.
 
@@ -47,6 +72,8 @@ def deploy(model: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, 
     TypeError
         If ``model`` is not a Module, a binary layer is not of float32, or ``model`` gives no tensors for
         ``example``.
+    ValueError
+        If ``layout`` is unknown, or a module of ``signs`` gives no signs.
 
     Examples
     --------
@@ -61,73 +88,141 @@ def deploy(model: nn.Module, example: Tensor | None = None) -> tuple[nn.Module, 
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"deploy: model must be a torch.nn.Module, got {type(model).__name__}")
+    choice("deploy", "layout", layout, LAYOUTS)
     for name, module in model.named_modules():
         if is_binary(module) and module.weight.dtype != torch.float32:
             raise TypeError(
                 f"deploy: binary layers must be in float32, got {module.weight.dtype} in "
                 f"{name or 'the model'}; use model.float()"
             )
-    rows: list[Row] = []
+    work = _Work([], [], tuple(signs), layout == "channels_last", flag("deploy", "exact", exact))
     # tensors of inference mode count no changes, without which kernels keep no layout of the words
     with torch.inference_mode(False), torch.no_grad():
         trained = copy.deepcopy(model).eval().requires_grad_(False)
-        deployed = _deployed(copy.deepcopy(trained), rows).eval()
-        deviation = None if example is None else _deviation(trained(example), deployed(example))
-    return deployed, Report(tuple(rows), deviation)
+        _check_signs(trained, work.signs)
+        deployed = _deployed(copy.deepcopy(trained), work).eval()
+        if layout == "channels_last":
+            deployed = deployed.to(memory_format=torch.channels_last)
+        deviation = None if example is None else _deviation(trained, deployed, example, layout)
+    for alarm in work.alarms:
+        warnings.warn(alarm, UserWarning, stacklevel=2)
+    return deployed, Report(tuple(work.rows), deviation)
 
 
-def _deployed(model: nn.Module, rows: list[Row]) -> nn.Module:
-    """``model`` deployed: as a chain, or child by child."""
+class _Work(NamedTuple):
+    """What is found on the way, and what was asked for."""
+
+    rows: list[Row]
+    alarms: list[str]
+    signs: tuple[type[nn.Module], ...]
+    channels_last: bool
+    exact: bool
+
+    def emitted(self, network: fx.GraphModule, rows: list[Row], keep: Keep) -> PackedGraph:
+        """The graph of a captured network."""
+        normalized(network, self.signs)
+        graph, alarms = emitted(planned(network, self.exact), rows, keep, self.channels_last)
+        self.alarms.extend(alarms)
+        return graph
+
+
+def _deployed(model: nn.Module, work: _Work) -> nn.Module:
+    """``model`` as a graph, or layer by layer."""
+    model = unwrapped(model)
     done: dict[nn.Module, nn.Module] = {}
 
-    def keep(name: str, module: nn.Module) -> nn.Module:
-        return _one_by_one(name, module, rows, done)
+    def keep(name: str, module: nn.Module, rows: list[Row]) -> nn.Module:
+        if not any(map(is_binary, module.modules())):
+            return module
+        return _layer_by_layer(name, module, work, rows, done)
 
-    if _is_chain(model):
-        return PackedSequential(*deploy_chain(_flat("", model), rows, keep))
-    return keep("", model)
+    network = captured(model, work.signs)
+    if isinstance(network, Untraced):
+        why = f"it cannot be traced, {network.reason}; what the line does must not hang on numbers"
+        work.rows.append(Row("", describe(model), "layer by layer", 0, 0, why))
+        return _layer_by_layer("", model, work, work.rows, done)
+    deployed = work.emitted(network, work.rows, keep)
+    work.rows.extend(_taken_apart(model, deployed, [row.name for row in work.rows if row.layer]))
+    return deployed
 
 
-def _one_by_one(name: str, module: nn.Module, rows: list[Row], done: dict[nn.Module, nn.Module]) -> nn.Module:
+def _taken_apart(model: nn.Module, deployed: PackedGraph, told: list[str]) -> list[Row]:
+    """What became of tensors of modules that the graph does not call by themselves."""
+    rows = []
+    for name, module in model.named_modules():
+        own = bytes_of(module, recurse=False)
+        if own and not any(name == other or not other or name.startswith(f"{other}.") for other in told):
+            names = [
+                f"{name}_{tensor}".replace(".", "_").lstrip("_")
+                for tensor in (*module._parameters, *module._buffers)
+            ]
+            kept = sum(deployed._buffers[tensor].nbytes for tensor in names if tensor in deployed._buffers)
+            rows.append(Row(name, describe(module), "taken apart, or not called", own, kept))
+    return rows
+
+
+def _layer_by_layer(
+    name: str, module: nn.Module, work: _Work, rows: list[Row], done: dict[nn.Module, nn.Module]
+) -> nn.Module:
     """``module`` with each binary layer in it replaced. ``done`` has the modules met before."""
-
-    def keep(name: str, module: nn.Module) -> nn.Module:
-        return _one_by_one(name, module, rows, done)
-
     if module in done:
         return done[module]
     done[module] = module
     if is_binary(module):
-        (done[module],) = deploy_chain([(name, module)], rows, keep)
+        network = captured(module, ())
+        assert not isinstance(network, Untraced)
+        own: list[Row] = []
+        graph = work.emitted(network, own, lambda _name, kept, _rows: kept)
+        rows += [replace(row, name=name) for row in own]
+        done[module] = graph[0] if work.channels_last and len(graph.calls) == 1 else graph
         return done[module]
     for child, part in module._modules.items():
         if part is not None:
-            module._modules[child] = keep(_dotted(name, child), part)
-    own = bytes_of(module, recurse=False)
-    if own or not module._modules:
-        rows.append(Row(name, describe(module), "as it was", own, own))
+            module._modules[child] = _layer_by_layer(_dotted(name, child), part, work, rows, done)
+    own_bytes = bytes_of(module, recurse=False)
+    if own_bytes or not module._modules:
+        rows.append(Row(name, describe(module), "as it was", own_bytes, own_bytes))
     return module
-
-
-def _is_chain(module: nn.Module) -> bool:
-    """Whether ``module`` does nothing but call its children in turn."""
-    calls = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-    return calls and is_plain(module)
-
-
-def _flat(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The modules that a chain calls in turn, those of chains within it too."""
-    if not _is_chain(module):
-        return [(name, module)]
-    parts = [_flat(_dotted(name, child), part) for child, part in module._modules.items() if part is not None]
-    return [named for part in parts for named in part]
 
 
 def _dotted(name: str, child: str) -> str:
     return f"{name}.{child}" if name else child
 
 
-def _deviation(expected: Any, given: Any) -> float:
+def _check_signs(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
+    """Refuse modules that do not give the sign of every number that is tried."""
+    tiny = torch.finfo(torch.float32).smallest_normal
+    numbers = [0.0, -0.0, tiny, -tiny, tiny / 4, -tiny / 4, torch.inf, -torch.inf, torch.nan, 1.0, -1.0]
+    tried = torch.cat([torch.tensor(numbers), torch.randn(53)]).reshape(1, 4, 4, 4)
+    expected = torch.where(tried >= 0, 1.0, -1.0)
+    for name, module in model.named_modules():
+        if isinstance(module, kinds):
+            given = module(tried.clone())
+            if not isinstance(given, Tensor) or given.shape != tried.shape or (given != expected).any():
+                wrong = tried[given != expected][0] if isinstance(given, Tensor) else "an image"
+                raise ValueError(
+                    f"deploy: {name}, of signs, must give +1 where x >= 0 and else -1, but not for {wrong}"
+                )
+
+
+def _deviation(trained: nn.Module, deployed: nn.Module, example: Any, layout: str) -> float:
+    """How far the two models' results for the example are apart."""
+    given = example if isinstance(example, tuple) else (example,)
+    expected = None
+    if layout == "channels_last":
+        try:
+            expected = trained.to(memory_format=torch.channels_last)(*tree_map(_with_channels_last, given))
+        except RuntimeError:  # of a view that wants the numbers of a channel side by side
+            trained = trained.to(memory_format=torch.contiguous_format)
+    return _difference(trained(*given) if expected is None else expected, deployed(*given))
+
+
+def _with_channels_last(x: Any) -> Any:
+    image = isinstance(x, Tensor) and x.dim() == 4
+    return x.contiguous(memory_format=torch.channels_last) if image else x
+
+
+def _difference(expected: Any, given: Any) -> float:
     """The largest difference between tensors in the same places of two trees."""
     pairs = [
         (one, other)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fastconv.nn.sequential import is_plain
+from fastconv.nn.calls import is_plain
+from fastconv.nn.pointwise import Scale, Shift, StrictSign
 from fastconv.packed import Threshold
 
 Finish = Callable[[Tensor], Tensor]
@@ -25,7 +26,7 @@ LARGEST_PROBE = 1 << 22
 
 IDLE = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 """Modules that do nothing in eval mode."""
-POINTWISE = (nn.PReLU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh)
+POINTWISE = (nn.PReLU, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, StrictSign)
 """Modules that map each number by itself or by its channel, in operations that round alike in every place of
 a tensor, which vectorized transcendental functions do not."""
 
@@ -49,7 +50,8 @@ def is_channelwise(module: nn.Module, image: bool) -> bool:
     """Whether each number that leaves the module depends on one that enters it, and their channel."""
     norm = nn.BatchNorm2d if image else nn.BatchNorm1d
     fixed = type(module) is norm and module.running_mean is not None
-    return is_plain(module) and (fixed or type(module) in (*IDLE, *POINTWISE))
+    own = isinstance(module, (Shift, Scale)) and module.image == image
+    return is_plain(module) and (fixed or own or type(module) in (*IDLE, *POINTWISE))
 
 
 def fold(

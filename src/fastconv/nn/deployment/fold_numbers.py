@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from fastconv.nn.deployment.fold import IDLE
+from fastconv.nn.pointwise import Scale, Shift, StrictSign
 
-ORDERED = (nn.ReLU, nn.ReLU6, nn.Hardtanh)
-"""Modules without parameters that never map a greater number to a lesser one."""
+ORDERED = (nn.ReLU, nn.ReLU6, nn.Hardtanh, Shift, Scale, StrictSign)
+"""Modules that map the numbers of a channel in their order, or in the opposite one."""
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 MANY = (4, 24)

@@ -10,13 +10,14 @@ from torch import nn
 @dataclass(frozen=True)
 class Row:
     """One module of the model: its dotted ``name``, its class, what ``became`` of it, bytes of its tensors
-    before and after."""
+    before and after; and the ``reason`` for what was not done, with the way out."""
 
     name: str
     layer: str
     became: str
     before: int
     after: int
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,15 @@ class Report:
 
     def __str__(self) -> str:
         table = [("name", "layer", "became", "bytes before", "after")]
-        table += [(r.name, r.layer, r.became, f"{r.before:,}", f"{r.after:,}") for r in self.rows]
+        reasons = [*dict.fromkeys(row.reason for row in self.rows if row.reason)]
+        for row in self.rows:
+            note = f" [{reasons.index(row.reason) + 1}]" if row.reason else ""
+            table.append((row.name, row.layer, row.became + note, f"{row.before:,}", f"{row.after:,}"))
         table.append(("", "", "all", f"{self.before:,}", f"{self.after:,}"))
         widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
         lines = [_line(row, widths) for row in table]
         lines.insert(1, "-" * len(lines[0]))
+        lines += [f"[{number}] {reason}" for number, reason in enumerate(reasons, 1)]
         if self.deviation is not None:
             lines.append(f"largest difference on the example: {self.deviation:g}")
         return "\n".join(lines)

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fastconv.nn import operators
 from fastconv.nn.binary_layer import BinaryLayer
+from fastconv.nn.calls import PackedModule, is_plain
+from fastconv.nn.deployment.capture import acts_as
 from fastconv.nn.deployment.fold import Folded, fold, is_channelwise
-from fastconv.nn.deployment.fold_numbers import NORMS, Comparison, fold_numbers
+from fastconv.nn.deployment.fold_numbers import fold_numbers
+from fastconv.nn.deployment.steps import Found
 from fastconv.nn.gradients import per_filter
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
 from fastconv.nn.modules import PackedConv2d, PackedLayer, PackedLinear, PackedMaxPool2d
-from fastconv.nn.packing import PackSigns
-from fastconv.nn.sequential import is_plain
+from fastconv.nn.packing import EnlargeSigns, PackSigns
+from fastconv.nn.pointwise import Scale, Shift
 from fastconv.nn.signs import BinaryMaxPool2d, Sign
 
 
-def is_binary(module: nn.Module) -> bool:
-    return type(module) in (BinaryConv2d, BinaryLinear) and is_plain(module)
+def is_binary(module: Any) -> bool:
+    return acts_as(module, BinaryConv2d) or acts_as(module, BinaryLinear)
 
 
-def is_sign(module: nn.Module) -> bool:
-    return type(module) is Sign and is_plain(module)
+def is_sign(module: Any) -> bool:
+    return acts_as(module, Sign)
 
 
-def is_flatten(module: nn.Module) -> bool:
+def is_flatten(module: Any) -> bool:
     """Whether images become rows."""
     axes = (getattr(module, "start_dim", None), getattr(module, "end_dim", None))
     return type(module) is nn.Flatten and axes == (1, -1) and is_plain(module)
@@ -44,15 +47,23 @@ def is_packable(layer: BinaryLayer) -> bool:
     return layer.weight_bits == 1 or layer.scale != "xnor"
 
 
-def pools_numbers(module: nn.Module) -> bool:
+def pools_numbers(module: Any) -> bool:
     """Whether the largest number of each window is taken."""
     plain = type(module) is nn.MaxPool2d and is_plain(module)
     return plain and not (module.ceil_mode or module.return_indices) and module.dilation in (1, (1, 1))
 
 
-def pools_signs(module: nn.Module) -> bool:
+def pools_signs(module: Any) -> bool:
     """Whether the largest sign of each window is taken."""
     return pools_numbers(module) or (type(module) is BinaryMaxPool2d and is_plain(module))
+
+
+def enlarges(module: Any) -> bool:
+    """Whether each number is repeated over a square of its own."""
+    if type(module) is not nn.Upsample or not is_plain(module) or module.mode != "nearest":
+        return False
+    factors = module.scale_factor if isinstance(module.scale_factor, tuple) else (module.scale_factor,)
+    return all(factor is not None and factor >= 1 and factor == int(factor) for factor in factors)
 
 
 def output_length(module: nn.Module, length: int) -> int:
@@ -60,8 +71,13 @@ def output_length(module: nn.Module, length: int) -> int:
     for size in ("out_channels", "out_features"):
         if isinstance(module, (nn.Conv2d, nn.Linear, BinaryLayer)) and hasattr(module, size):
             return int(getattr(module, size))
+    for size in ("num_features", "channels"):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, Shift, Scale)) and hasattr(module, size):
+            return int(getattr(module, size))
+    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
+        return int(module.num_parameters)
     keeps = is_channelwise(module, True) or is_channelwise(module, False) or is_sign(module)
-    return length if keeps or pools_signs(module) else 0
+    return length if keeps or pools_signs(module) or enlarges(module) else 0
 
 
 def fold_into(layer: BinaryLayer, chain: Sequence[nn.Module]) -> Folded | None:
@@ -81,21 +97,34 @@ def fold_into(layer: BinaryLayer, chain: Sequence[nn.Module]) -> Folded | None:
     return fold(finish, before, after, filters, image, terms, layer.weight.device)
 
 
-def fold_before(chain: Sequence[nn.Module]) -> tuple[PackSigns, Comparison] | None:
+class Packing(NamedTuple):
+    """Signs of (v >= tau) xor flip, each channel of a number v with its own. ``inverted`` as of
+    :class:`fastconv.nn.deployment.fold_numbers.Comparison`."""
+
+    tau: Tensor
+    flip: Tensor
+    inverted: Tensor
+    image: bool
+
+    def split(self, sizes: list[int]) -> list[Packing]:
+        """Of channels in turn."""
+        parts = (tensor.split(sizes) for tensor in (self.tau, self.flip, self.inverted))
+        return [Packing(tau, flip, inverted, self.image) for tau, flip, inverted in zip(*parts, strict=True)]
+
+    def module(self) -> PackSigns:
+        packed = PackSigns(len(self.tau), self.image, comparing=True)
+        packed.tau, packed.flip = self.tau.clone(), self.flip.clone()
+        return packed
+
+
+def fold_before(chain: Sequence[nn.Module], channels: int, image: bool) -> Packing | None:
     """``chain``, the modules up to the next sign, as a comparison of the numbers that come in, pooling apart;
-    None if none is the same, or no batch normalization says how many channels there are."""
-    norm = next((module for module in chain if isinstance(module, NORMS)), None)
-    if norm is None:
-        return None
+    None if none is the same."""
     before, after = _around_pool(chain)
-    image = isinstance(norm, nn.BatchNorm2d)
-    device = norm.running_mean.device
-    folded = fold_numbers(before, after or (), norm.num_features, image, device)
-    if folded is None:
-        return None
-    packed = PackSigns(norm.num_features, image, comparing=True)
-    packed.tau, packed.flip = folded.tau, folded.flip
-    return packed, folded
+    tensors = [tensor for module in chain for tensor in module.state_dict().values()]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    folded = fold_numbers(before, after or (), channels, image, device)
+    return None if folded is None else Packing(*folded, image)
 
 
 def _around_pool(chain: Sequence[nn.Module]) -> tuple[list[nn.Module], list[nn.Module] | None]:
@@ -106,22 +135,37 @@ def _around_pool(chain: Sequence[nn.Module]) -> tuple[list[nn.Module], list[nn.M
 
 
 def pack_layer(
-    layer: BinaryLayer, folded: Folded | None, chain: Sequence[nn.Module], flattened: int | None
+    layer: BinaryLayer,
+    gives: Sequence[str],
+    steps: Sequence[Found],
+    bounds: tuple[Tensor, Tensor] | None,
+    *,
+    flattened: int | None,
+    rows_only: bool,
 ) -> PackedLayer:
-    """The layer on packed words, ``chain`` folded into it if ``folded`` says how.
+    """The layer on packed words.
 
-    ``flattened`` is the number of channels of the image that comes in flattened, if it does.
+    Parameters
+    ----------
+    gives, steps
+        As of :class:`PackedLayer`; of several bits there are no steps.
+    bounds : tau and flip, if signs are given
+    flattened : int or None
+        Channels of the image that comes in flattened, if it does.
+    rows_only
+        As of :class:`PackedLinear`.
     """
     words, scales = layer.filters()
     if flattened is not None:
         words = [_permuted(part, layer.weight.shape[1], flattened) for part in words]
+    several = layer.activation_bits > 1 or layer.weight_bits > 1
     options: dict[str, Any] = {
-        "result": "signs" if folded else "numbers",
+        "gives": list(gives),
+        "steps": [step.kind for step in steps],
         "activation_bits": layer.activation_bits,
         "weight_bits": layer.weight_bits,
-        "scaled": scales[0] is not None and not folded,
-        "biased": layer.bias is not None and not folded,
-        "by_window": layer.scale == "xnor",
+        "scaled": several and scales[0] is not None,
+        "biased": several and layer.bias is not None,
     }
     packed: PackedLayer
     if isinstance(layer, BinaryConv2d):
@@ -130,21 +174,25 @@ def pack_layer(
             layer.dilation, layer.groups, layer.pad_value, **options,
         )  # fmt: skip
     else:
-        rows_only = folded is not None and any(_along_axis_1(module) for module in chain)
         packed = PackedLinear(layer.in_features, layer.out_features, **options, rows_only=rows_only)
     for bit, (part, scale) in enumerate(zip(words, scales, strict=True)):
         setattr(packed, f"words{bit}", part)
         if packed.scaled:
             setattr(packed, f"scale{bit}", scale.float().clone())
-    if folded:
-        packed.tau, packed.flip = folded.threshold.tau, folded.threshold.flip
-    elif layer.bias is not None:
-        packed.bias = layer.bias.detach().clone()
+    if packed.biased:
+        packed.bias = layer.bias.detach().clone()  # type: ignore[union-attr]
+    rows = [row for step in steps for row in step.numbers]
+    if rows:
+        packed.constants = torch.stack(rows).float()
+    if bounds is not None:
+        packed.tau, packed.flip = (bound.clone() for bound in bounds)
     return packed
 
 
-def pack_pool(pool: nn.Module, channels: int, inverted: Tensor | None) -> PackedMaxPool2d:
-    """Max-pooling on packed words, of channels that came ``inverted`` if any did."""
+def pack_pool(pool: Any, channels: int, inverted: Tensor | None) -> PackedModule:
+    """Max-pooling, or enlarging, on packed words, of channels that came ``inverted`` if any did."""
+    if isinstance(pool, nn.Upsample):
+        return EnlargeSigns(*map(int, _pair(pool.scale_factor)))
     inverting = inverted is not None and bool(inverted.any())
     if isinstance(pool, BinaryMaxPool2d):
         sizes = pool.kernel_size, pool.stride, pool.sides
@@ -157,7 +205,7 @@ def pack_pool(pool: nn.Module, channels: int, inverted: Tensor | None) -> Packed
     return packed
 
 
-def _along_axis_1(module: nn.Module) -> bool:
+def along_axis_1(module: nn.Module) -> bool:
     return isinstance(module, nn.BatchNorm1d) or (isinstance(module, nn.PReLU) and module.num_parameters > 1)
 
 
@@ -169,4 +217,4 @@ def _permuted(words: Tensor, features: int, channels: int) -> Tensor:
 
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
+    return value if isinstance(value, tuple) else (value, value)

@@ -1,0 +1,328 @@
+"""From a plan to a network: packed modules, and the calls of it in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx import Node
+
+from fastconv.nn.calls import Call, Slot
+from fastconv.nn.deployment.capture import ALONE
+from fastconv.nn.deployment.needs import Needs
+from fastconv.nn.deployment.normal import is_concatenation, parts_of
+from fastconv.nn.deployment.notes import Notes
+from fastconv.nn.deployment.plan import Comparison, Plan, Product, Signs
+from fastconv.nn.deployment.report import Row
+from fastconv.nn.deployment.twins import (
+    Packing,
+    along_axis_1,
+    is_binary,
+    is_flatten,
+    pack_layer,
+    pack_pool,
+)
+from fastconv.nn.deployment.values import is_signs, takes_signs_of
+from fastconv.nn.functions import FUNCTIONS, name_of
+from fastconv.nn.graph import PackedGraph
+from fastconv.nn.layers import BinaryConv2d, BinaryLinear
+from fastconv.nn.packing import JoinSigns, PackedFlatten, PackSigns, UnpackSigns
+
+Keep = Callable[[str, nn.Module, list[Row]], nn.Module]
+"""Deploys a module that a network calls as it is, and says what became of those in it."""
+
+
+class Words(NamedTuple):
+    """Packed signs: their slot, how many to a row, whether they are images; of images that were flattened,
+    in the order H, W, C, how many channels those had."""
+
+    slot: int
+    length: int
+    image: bool
+    flattened: int | None = None
+
+
+def emitted(plan: Plan, rows: list[Row], keep: Keep, channels_last: bool) -> tuple[PackedGraph, list[str]]:
+    """The network of a plan, and what its user must be warned of. What became of each module is added to
+    ``rows``; ``keep`` deploys, and adds, those that know nothing of signs."""
+    emitter = _Emitter(plan, keep)
+    for node in plan.network.graph.nodes:
+        emitter.emit(node)
+    rows += emitter.notes.finished()
+    (output,) = (node for node in plan.network.graph.nodes if node.op == "output")
+    tree = fx.node.map_arg(output.args[0], lambda node: Slot(emitter.numbers(node)))
+    inputs = len([node for node in plan.network.graph.nodes if node.op == "placeholder"])
+    graph = PackedGraph(
+        emitter.modules,
+        emitter.calls,
+        inputs,
+        _plain(tree),
+        channels_last,
+        emitter.functions,
+        emitter.tensors,
+    )
+    return graph, emitter.notes.alarms
+
+
+def _plain(tree: Any) -> Any:
+    """Arguments of torch.fx as lists, tuples and dicts."""
+    if isinstance(tree, Slot):
+        return tree
+    if isinstance(tree, dict):
+        return {name: _plain(part) for name, part in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [*map(_plain, tree)] if isinstance(tree, list) else tuple(map(_plain, tree))
+    return slice(*map(_plain, (tree.start, tree.stop, tree.step))) if isinstance(tree, slice) else tree
+
+
+class _Emitter:
+    def __init__(self, plan: Plan, keep: Keep) -> None:
+        self.plan, self.keep, self.needs, self.notes = plan, keep, Needs(plan), Notes(plan)
+        self.modules: dict[str, nn.Module] = {}
+        self.functions: dict[str, Any] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.calls: list[Call] = []
+        self.slots = 0
+        self.numbered: dict[Node, int] = {}
+        self.words: dict[Node, Words] = {}
+        self.shared: dict[Any, Words] = {}  # by the value and the comparison of it
+        self.kept: dict[nn.Module, str] = {}
+        self.packed: dict[Any, str] = {}
+
+    # values
+
+    def numbers(self, node: Node) -> int:
+        """The slot of the numbers of a value."""
+        if node not in self.numbered:
+            words = self.words[node]
+            module = UnpackSigns(words.length, words.image)
+            self.notes.added("bits to numbers", module, node)
+            self.numbered[node] = self._call(
+                self._module(f"{node.name}_numbers", module), (Slot(words.slot),)
+            )
+        return self.numbered[node]
+
+    def _call(self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> int:
+        return self._calls(target, args, 1, kwargs)[0]
+
+    def _calls(
+        self, target: str, args: tuple[Any, ...], results: int, kwargs: dict[str, Any] | None = None
+    ) -> tuple[int, ...]:
+        places = tuple(range(self.slots, self.slots + results))
+        self.slots += results
+        self.calls.append(Call(target, args, kwargs or {}, places))
+        return places
+
+    def _module(self, name: str, module: nn.Module) -> str:
+        """A name for a module, and that module by it."""
+        name = name.replace(".", "_") or "layer"
+        while name in self.modules:
+            name += "_"
+        self.modules[name] = module.eval()
+        return name
+
+    # nodes
+
+    def emit(self, node: Node) -> None:
+        plan, needs = self.plan, self.needs
+        if node.op == "placeholder":
+            self.numbered[node] = self.slots
+            self.slots += 1
+        elif node.op == "output" or node in plan.absorbed:
+            return
+        elif node in plan.comparisons:
+            if node in needs.words:
+                self._emit_comparison(plan.comparisons[node])
+        elif node in plan.products:
+            if node in needs.numbers or node in needs.taken:
+                self._emit_product(plan.products[node])
+        elif node in plan.signs and node in needs.lazy:
+            self.numbered[node] = self.numbers(plan.signs[node].parts[0][0])
+            self.notes.tell(node, "left to the binary layer that follows")
+        elif node in plan.signs and node in needs.words:
+            self._emit_signs(plan.signs[node])
+        elif node in needs.words and is_signs(plan.network, node):
+            self._emit_on_words(node)
+        elif node in needs.numbers:
+            self._emit_as_it_was(node)
+
+    def _emit_comparison(self, comparison: Comparison) -> None:
+        plan, folded = self.plan, comparison.folded
+        layer, chain = comparison.layer, [plan.module(node) for node in comparison.chain]
+        bounds = folded.threshold.tau, folded.threshold.flip
+        rows_only = any(along_axis_1(module) for module in chain)
+        (slot,) = self._layer(layer, ["signs"], (), bounds, None, rows_only, comparison.chain)
+        module: Any = plan.module(layer)
+        words = Words(slot, module.weight.shape[0], isinstance(module, BinaryConv2d))
+        into = layer.meta["name"] or "the layer"
+        self.words[comparison.sign] = self._pooled(
+            words, comparison.chain, folded.inverted, f"folded into {into}"
+        )
+        self.notes.tell(comparison.sign, f"folded into {into}")
+        n = module.weight[0].numel()
+        self.notes.constant(comparison.sign, (bounds[0] <= -n) | (bounds[0] > n), comparison.chain)
+
+    def _emit_product(self, product: Product) -> None:
+        plan, end = self.plan, product.end
+        module: Any = plan.module(product.layer)
+        image = isinstance(module, BinaryConv2d)
+        taken = [packing for _, packing in self.needs.taken.get(end, [])]
+        fits = product.steps is not None and bool(taken) and (taken[0] is None or taken[0].image == image)
+        others = [packing for packing in taken if packing is not taken[0]]
+        gives = []
+        if end in self.needs.numbers or others or not fits:
+            gives.append("numbers")
+        bounds = None
+        if fits:
+            gives.append("signs")
+            zeros = torch.zeros(module.weight.shape[0], device=module.weight.device)
+            bounds = (zeros, zeros.bool()) if taken[0] is None else (taken[0].tau, taken[0].flip)
+        found = () if product.steps is None else product.steps.found
+        rows_only = not image and any(along_axis_1(plan.module(node)) for node in product.chain)
+        places = self._layer(product.layer, gives, found, bounds, product.residual, rows_only, product.chain)
+        given = dict(zip(gives, places, strict=True))
+        if "numbers" in given:
+            self.numbered[end] = given["numbers"]
+        if "signs" in given:
+            self.shared[end, id(taken[0])] = Words(given["signs"], module.weight.shape[0], image)
+            if taken[0] is None and product.steps is not None and product.steps.never_negative:
+                sign = self.needs.taken[end][0][0]
+                self.notes.constant(sign, torch.ones(module.weight.shape[0], dtype=torch.bool), product.chain)
+        for node in product.chain:
+            self.notes.tell(node, f"a step of {product.layer.meta['name'] or 'the layer'}")
+
+    def _layer(
+        self,
+        node: Node,
+        gives: Sequence[str],
+        steps: Sequence[Any],
+        bounds: tuple[Tensor, Tensor] | None,
+        residual: Node | None,
+        rows_only: bool,
+        chain: Sequence[Node],
+    ) -> tuple[int, ...]:
+        """A call of a packed layer; the slots of what it gives."""
+        layer: Any = self.plan.module(node)
+        (source,) = node.all_input_nodes
+        words = self.words.get(source) if takes_signs_of(self.plan.network, node, source) else None
+        slot = self.numbers(source) if words is None else words.slot
+        flattened = None if words is None else words.flattened
+        # a module that is called again, with the same behind it, is packed once
+        key = (layer, *(self.plan.module(n) for n in chain), *gives, flattened, bounds is None)
+        if key not in self.packed:
+            packed = pack_layer(layer, gives, steps, bounds, flattened=flattened, rows_only=rows_only)
+            self.packed[key] = self._module(node.meta["name"], packed)
+            source_kind = "numbers" if words is None else "bits"
+            results = " and ".join({"signs": "bits"}.get(result, result) for result in gives)
+            self.notes.tell(node, f"packed: {source_kind} to {results}", packed)
+        args = (Slot(slot),) if residual is None else (Slot(slot), Slot(self.numbers(residual)))
+        return self._calls(self.packed[key], args, len(gives))
+
+    def _emit_signs(self, signs: Signs) -> None:
+        parts = [self._packed_signs(signs, value, packing) for value, packing in signs.parts]
+        if len(parts) > 1:
+            words = self._joined(parts, signs.sign)
+        else:
+            (words,) = parts
+        packings = [packing for _, packing in signs.parts if packing is not None]
+        inverted = torch.cat([packing.inverted for packing in packings]) if packings else None
+        if packings:
+            constant = torch.cat([packing.tau for packing in packings]).isinf()
+            self.notes.constant(signs.sign, constant, signs.chain)
+        self.words[signs.sign] = self._pooled(words, signs.chain, inverted, "folded into that")
+        self.notes.tell(signs.sign, "folded into that" if signs.chain else "packs bits")
+
+    def _packed_signs(self, signs: Signs, value: Node, packing: Packing | None) -> Words:
+        key = value, id(packing)
+        if key not in self.shared:
+            image = signs.sign.meta["image"] if packing is None else packing.image
+            length = value.meta["channels"] if packing is None else len(packing.tau)
+            if not length or image is None:
+                reader = next(user for user in signs.sign.users if is_binary(self.plan.module(user)))
+                layer: Any = self.plan.module(reader)
+                image = isinstance(layer, BinaryConv2d)
+                length = layer.in_channels if image else layer.in_features
+            module = PackSigns(length, image) if packing is None else packing.module()
+            slot = self._call(self._module(f"{value.name}_signs", module), (Slot(self.numbers(value)),))
+            if packing is not None:
+                self.notes.added("numbers to bits", module, signs.chain[0] if signs.chain else signs.sign)
+            self.shared[key] = Words(slot, length, image)
+        return self.shared[key]
+
+    def _joined(self, parts: Sequence[Words], node: Node) -> Words:
+        lengths = [part.length for part in parts]
+        name = self._module(f"{node.name}_joined", JoinSigns(lengths))
+        slot = self._call(name, tuple(Slot(part.slot) for part in parts))
+        return Words(slot, sum(lengths), parts[0].image)
+
+    def _pooled(self, words: Words, chain: Sequence[Node], inverted: Tensor | None, became: str) -> Words:
+        """Words through the pooling of a chain, the rest of which ``became`` something."""
+        for node in chain:
+            module: Any = self.plan.module(node)
+            if module is not None and isinstance(module, nn.MaxPool2d):
+                words = self._pool(node, words, inverted)
+            else:
+                self.notes.tell(node, became)
+        return words
+
+    def _pool(self, node: Node, words: Words, inverted: Tensor | None) -> Words:
+        packed = pack_pool(self.plan.module(node), words.length, inverted)
+        self.notes.tell(node, "on bits", packed)
+        return words._replace(slot=self._call(self._module(node.meta["name"], packed), (Slot(words.slot),)))
+
+    def _emit_on_words(self, node: Node) -> None:
+        """Pooling, flattening or joining of packed signs."""
+        if is_concatenation(node):
+            self.words[node] = self._joined([self.words[part] for part in parts_of(node)], node)
+            return
+        (source,) = node.all_input_nodes
+        words, module = self.words[source], self.plan.module(node)
+        if not is_flatten(module):
+            self.words[node] = self._pool(node, words, None)
+            return
+        (features, *_) = [
+            m.in_features for m in map(self.plan.module, node.users) if isinstance(m, BinaryLinear)
+        ]
+        name = self._module(node.meta["name"], PackedFlatten(words.length, features))
+        slot = self._call(name, (Slot(words.slot),))
+        self.words[node] = Words(slot, features, False, words.length)
+        self.notes.tell(node, "on bits")
+
+    def _emit_as_it_was(self, node: Node) -> None:
+        args, kwargs = (
+            _plain(fx.node.map_arg(given, lambda part: Slot(self.numbers(part))))
+            for given in (node.args, node.kwargs)
+        )
+        if node.op == "call_module":
+            target = self._kept(node)
+        elif node.op == "get_attr":
+            target, args = "get", (self._tensor(str(node.target)),)
+        else:
+            target = f"Tensor.{node.target}" if node.op == "call_method" else name_of(node.target)
+            if target not in FUNCTIONS:
+                called = node.target if node.op == "call_function" else getattr(Tensor, str(node.target))
+                self.functions[target] = called
+        self.numbered[node] = self._call(target, args, kwargs)
+
+    def _kept(self, node: Node) -> str:
+        """The name of a module that stays."""
+        module: Any = self.plan.module(node)
+        name = node.meta["name"]
+        if module not in self.kept:
+            rows: list[Row] = []
+            new = self.keep("" if name == ALONE else name, module, rows)
+            self.kept[module] = self._module(name, new)
+            self.notes.rows += [(node.meta["at"], row) for row in rows]
+            if not rows:
+                self.notes.tell(node, "as it was", new)
+        return self.kept[module]
+
+    def _tensor(self, path: str) -> str:
+        owner: Any = self.plan.network
+        for part in path.split("."):
+            owner = getattr(owner, part)
+        name = path.replace(".", "_")
+        self.tensors[name] = owner.detach()
+        return name

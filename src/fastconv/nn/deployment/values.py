@@ -1,0 +1,102 @@
+"""What is known of the values of a network: channels, images, and which are nothing but signs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx, nn
+from torch.fx import Node
+
+from fastconv.nn.deployment.normal import is_addition, is_concatenation, module_of, parts_of
+from fastconv.nn.deployment.twins import (
+    enlarges,
+    is_binary,
+    is_flatten,
+    is_packable,
+    is_sign,
+    output_length,
+    pools_signs,
+    takes_signs,
+)
+from fastconv.nn.layers import BinaryConv2d, BinaryLinear
+
+
+def is_signs(network: fx.GraphModule, node: Node) -> bool:
+    """Whether a value is nothing but signs, which may be packed."""
+    module = module_of(network, node)
+    if module is not None:
+        if is_sign(module):
+            return True
+        source = node.args[0]
+        if not isinstance(source, Node) or (not node.meta["channels"] and not is_flatten(module)):
+            return False
+        if pools_signs(module) or enlarges(module):
+            return bool(node.meta["image"]) and is_signs(network, source)
+        if is_flatten(module):
+            return bool(source.meta["image"] and source.meta["channels"]) and is_signs(network, source)
+        return False
+    return joins_images(node) and all(is_signs(network, part) for part in parts_of(node))
+
+
+def wanted_as_words(network: fx.GraphModule, node: Node) -> bool:
+    """Whether anything takes these signs packed."""
+    for user in node.users:
+        module = module_of(network, user)
+        if is_binary(module) and takes_signs_of(network, user, node):
+            return True
+        if is_signs(network, user) and not is_sign(module) and wanted_as_words(network, user):
+            return not is_flatten(module) or all(
+                isinstance(module_of(network, u), BinaryLinear) for u in user.users
+            )
+    return False
+
+
+def takes_signs_of(network: fx.GraphModule, layer: Node, source: Node) -> bool:
+    """Whether a binary layer takes what its ``source`` gives as words."""
+    module = module_of(network, layer)
+    image = source.meta["image"]
+    fits = image is None or image == isinstance(module, BinaryConv2d)
+    return fits and takes_signs(module) and is_packable(module) and is_signs(network, source)
+
+
+def joins_images(node: Any) -> bool:
+    """Whether a node joins the channels of images."""
+    if not isinstance(node, Node) or not is_concatenation(node):
+        return False
+    return all(part.meta["image"] and part.meta["channels"] for part in parts_of(node))
+
+
+def note_channels(network: fx.GraphModule) -> None:
+    """Of each value, how many channels or features it has, 0 if nothing says so; and if it is an image."""
+    for node in network.graph.nodes:
+        sources = [s for s in node.all_input_nodes if "channels" in s.meta]
+        module = module_of(network, node)
+        channels, image = 0, None
+        if module is not None and sources:
+            channels = output_length(module, sources[0].meta["channels"])
+            image = False if is_flatten(module) else _image_of(module, sources[0].meta["image"])
+        elif is_addition(node):
+            channels = max((s.meta["channels"] for s in sources), default=0)
+            image = next((s.meta["image"] for s in sources if s.meta["image"] is not None), None)
+        elif is_concatenation(node) and all(s.meta["channels"] for s in parts_of(node)):
+            channels, image = sum(s.meta["channels"] for s in parts_of(node)), sources[0].meta["image"]
+        node.meta["channels"], node.meta["image"] = channels, image
+
+
+IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, BinaryConv2d)
+ROWS = (nn.Linear, nn.BatchNorm1d, BinaryLinear)
+
+
+def _image_of(module: nn.Module, given: bool | None) -> bool | None:
+    if isinstance(module, IMAGES) or pools_signs(module) or enlarges(module):
+        return True
+    return False if isinstance(module, ROWS) else given
+
+
+def lets_signs_through(network: fx.GraphModule, node: Node) -> bool:
+    """Whether signs may as well be taken before a node: it flattens, enlarges or joins images."""
+    module = module_of(network, node)
+    if is_flatten(module) or enlarges(module):
+        image = node.all_input_nodes[0].meta
+        return bool(image["image"] and image["channels"])
+    return joins_images(node)

@@ -1,0 +1,139 @@
+"""Binary products of deployed layers: plans of the kernels, held with all that they take but the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from fastconv._backends import Array, backend_of
+from fastconv._checks import float_result, real_array
+from fastconv._epilogue import INTEGERS, PARAMETERS, Epilogue, Outcome, Step
+from fastconv._geometry import reach
+from fastconv._specs.xnor import BinaryLinear, completed, conv_spec, linear_shape
+from fastconv.nn.arrays import lent, lent_if_any, of_signs
+from fastconv.packed import PackedFilters, PackedSigns
+
+Geometry = tuple[Sequence[int], Sequence[int], Sequence[int], int, int]
+"""Stride, padding, dilation, groups and pad_value, as operators take them."""
+
+Finished = tuple[Sequence[str], Tensor | None, Tensor | None, Tensor | None, bool]
+"""Kinds of steps, their parameters (P, O), tau and flip (O,) if signs are wanted, and whether numbers are."""
+
+Run = Callable[..., Any]
+"""Takes x, and the residual if there is one; gives numbers, words, or both."""
+
+SAME: list[int] = []
+"""``padding`` of the operators that means "same"."""
+
+
+def conv_product(x: Array, filters: PackedFilters, geometry: Geometry, finished: Finished) -> Run:
+    """The convolution of images like ``x``: numbers (N, C, H, W) in any layout, or words (N, H, W, w).
+
+    Numbers come out as (N, O, Ho, Wo) whose channels are neighbours in memory, and so a residual should be.
+    """
+    operation = "xnor_conv2d"
+    dtype = _dtype_of(operation, x)
+    stride, padding, dilation, groups, pad_value = geometry
+    options = "NHWC", pair(stride), sides(padding), pair(dilation), groups, pad_value
+    shape = PackedSigns(x, filters.channels * groups).shape if dtype is None else channels_last(x).shape
+    spec = conv_spec(options, operation, shape, dtype is None, filters.shape)
+    epilogue = epilogue_of(finished, dtype)
+    plan = backend_of(operation, x, filters.words).plan(completed(spec, dtype, epilogue.outcome))
+    fitted = partial(_fitting, shape=spec.shape, dtype=epilogue.outcome.dtype)
+
+    def run(x: Array, residual: Array | None = None) -> Any:
+        x = x if dtype is None else channels_last(x)
+        whole = epilogue if residual is None else epilogue.adding(fitted(channels_last(residual)))
+        return _given(plan(x, filters, whole, None), channels_first)
+
+    return of_signs(run, operation, dtype)
+
+
+def linear_product(x: Array, filters: PackedFilters, finished: Finished) -> Run:
+    """The product of rows like ``x`` (..., in), numbers or words."""
+    operation = "xnor_linear"
+    dtype = _dtype_of(operation, x)
+    shape = PackedSigns(x, filters.channels).shape if dtype is None else x.shape
+    result = linear_shape(operation, shape, filters.shape[:2])
+    epilogue = epilogue_of(finished, dtype)
+    spec = BinaryLinear(shape, dtype, filters.shape[0], epilogue.outcome)
+    plan = backend_of(operation, x, filters.words).plan(spec)
+    fitted = partial(_fitting, shape=result, dtype=epilogue.outcome.dtype)
+
+    def run(x: Array, residual: Array | None = None) -> Any:
+        whole = epilogue if residual is None else epilogue.adding(fitted(residual))
+        return _given(plan(x, filters, whole, None), lambda numbers: numbers)
+
+    return of_signs(run, operation, dtype)
+
+
+def epilogue_of(finished: Finished, dtype: np.dtype[Any] | None) -> Epilogue:
+    """What becomes of the sums of signs, or of numbers of ``dtype``."""
+    kinds, parameters, tau, flip, numbers = finished
+    floats = np.dtype(np.float32) if dtype is None else float_result(dtype)
+    rows = iter(() if parameters is None else lent(parameters).astype(floats, copy=False))
+    steps = tuple(Step(kind, tuple(next(rows) for _ in range(PARAMETERS[kind]))) for kind in kinds)
+    outcome = Outcome(floats if kinds else INTEGERS, tuple(kinds), numbers, tau is not None)
+    return Epilogue(outcome, steps, lent_if_any(tau), lent_if_any(flip))
+
+
+def channels_last(x: Array) -> Array:
+    """(N, C, H, W) or (C, H, W) as a view (N, H, W, C) or (H, W, C)."""
+    return x.transpose(*range(x.ndim - 3), x.ndim - 2, x.ndim - 1, x.ndim - 3)
+
+
+def channels_first(x: Array) -> Array:
+    """(N, H, W, C) or (H, W, C) as a view (N, C, H, W) or (C, H, W)."""
+    return x.transpose(*range(x.ndim - 3), x.ndim - 1, x.ndim - 3, x.ndim - 2)
+
+
+def pair(sizes: Sequence[int]) -> tuple[int, int]:
+    rows, columns = sizes
+    return rows, columns
+
+
+def sides(sides: Sequence[int]) -> str | tuple[tuple[int, int], tuple[int, int]]:
+    """``padding`` of an operator, as faces take it."""
+    if not sides:
+        return "same"
+    top, bottom, left, right = sides
+    return (top, bottom), (left, right)
+
+
+def output_size(
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> list[int]:
+    """Rows and columns of a result, in arithmetic that symbolic sizes can follow."""
+    if not padding:
+        return [(n + step - 1) // step for n, step in zip(size, stride, strict=True)]
+    added = padding[0] + padding[1], padding[2] + padding[3]
+    extents = reach(kernel, dilation)
+    return [(n + a - r) // step + 1 for n, a, r, step in zip(size, added, extents, stride, strict=True)]
+
+
+def _dtype_of(operation: str, x: Array) -> np.dtype[Any] | None:
+    """The dtype of numbers; None for words."""
+    return None if x.dtype == np.uint64 else real_array(operation, "x", x).dtype
+
+
+def _fitting(residual: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """A residual as numbers of the result's shape, which it may have to be broadcast to."""
+    residual = residual.astype(dtype, copy=False)
+    return residual if residual.shape == shape else np.broadcast_to(residual, shape)
+
+
+def _given(result: Any, numbers_first: Callable[[Array], Array]) -> Any:
+    """What a plan gave: numbers in float32, in the order of PyTorch's axes."""
+    if isinstance(result, tuple):
+        return _given(result[0], numbers_first), result[1]
+    if result.dtype == np.uint64:
+        return result
+    return numbers_first(result.astype(np.float32, copy=False))
