@@ -302,7 +302,7 @@ def test_gradient_of_k_is_the_numeric_one():
         x += 0.1 * (x >= 0)  # away from the kink of abs
 
     def k(x):
-        return gradients.activation_scale(x, (2, 3), [1, 0, 2, 1], ((1, 2), (2, 1), 2))
+        return gradients.activation_scale(x, (2, 3), [1, 0, 2, 1], ((1, 2), (0, 0), (2, 1), 2))
 
     assert torch.autograd.gradcheck(k, [x])
     expected = fastconv.activation_scale(

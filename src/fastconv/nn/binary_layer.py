@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,19 +15,31 @@ from fastconv._checks import integer
 from fastconv.nn import operators
 from fastconv.nn.gradients import (
     Geometry,
-    Residual,
     SignProduct,
-    StraightThrough,
+    approximated,
+    gradient_wanted,
     per_filter,
     product,
+    residual,
+    scaled_product,
+    sign,
+    straight_through,
 )
+from fastconv.nn.kept import Kept, Made, keep, key_of
 from fastconv.nn.options import check_clip, check_scale
+from fastconv.nn.calls import is_followed
 from fastconv.nn.several_bits import sum_of_products
 from fastconv.packed import PackedFilters
 
 
 class BinaryLayer(nn.Module):
-    """A layer with ``weight`` (O, C, ...), which knows how its signs are multiplied by those of an input."""
+    """A layer with ``weight`` (O, C, ...), which knows how its signs are multiplied by those of an input.
+
+    In ``eval()`` it keeps what it made of its weight for as long as :func:`fastconv.nn.kept.key_of` is the same;
+    the copies, files and state of a layer do without.
+    """
+
+    _kept: Kept | None = None
 
     def __init__(
         self,
@@ -47,6 +60,7 @@ class BinaryLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
         self.learned_scale = nn.Parameter(torch.empty(shape[0])) if scale == "learned" else None
+        self._batches_seen: list[torch.Size] = []  # a list, because replicas share it
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -105,6 +119,7 @@ class BinaryLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer in floats, with the signs that the kernels see, and gradients."""
         rows = self._rows(x)
+        self._look_for_negative_numbers(rows)
         dtype = operators.float_result(x.dtype)
         with _full_precision(x):
             signs, outside = self._binarized(rows, dtype)
@@ -116,6 +131,12 @@ class BinaryLayer(nn.Module):
                 y = y + per_filter(self.bias.to(dtype), y.ndim)
         return self._like(y, x)
 
+    def train(self, mode: bool = True) -> BinaryLayer:
+        """As in any module. What was kept of the weight is forgotten."""
+        self._kept = None
+        super().train(mode)
+        return self
+
     def extra_repr(self) -> str:
         options = [f"bias={self.bias is not None}", f"scale={self.scale!r}", f"clip={self.clip:g}"]
         options += [f"{name}={getattr(self, name)}" for name in ("activation_bits", "weight_bits")]
@@ -124,20 +145,65 @@ class BinaryLayer(nn.Module):
     def _binarized(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | float]:
         """The signs of ``x``, or their sum of several bits; and what stands for the sign +1 outside."""
         if self.activation_bits == 1:
-            return StraightThrough.apply(x, dtype, self.clip), 1
-        approximation, total = Residual.apply(x, self.activation_bits, dtype, self.clip)
+            return straight_through(x, dtype, self.clip), 1
+        approximation, total = approximated(x, self.activation_bits, dtype, self.clip)
         return approximation, total.reshape(-1, *(1,) * (x.ndim - 1))
 
     def _weighted(self, x: Tensor, k: Tensor | None, geometry: Geometry) -> Tensor:
         """The product of ``x`` with the weights, scaled by alpha and K."""
         if self.weight_bits > 1:
-            weight, _ = Residual.apply(self.weight, self.weight_bits, x.dtype, self.clip)
+            learning = gradient_wanted(self.weight)
+            bits, clip = self.weight_bits, self.clip
+            weight = approximated(self.weight, bits, x.dtype, clip)[0] if learning else self._factors(x)[0]
             y = product(x, weight, geometry)
             return y if k is None else y * k
-        alpha = self.alpha().to(x.dtype) if self.scale in ("alpha", "xnor") else None
+        signs, alpha = self._factors(x)
         whole = self.activation_bits == 1
-        scaled: Tensor = SignProduct.apply(x, self.weight, alpha, k, self.clip, whole, geometry)
+        if not gradient_wanted(x, self.weight, k):
+            return scaled_product(x, signs, alpha, k, whole, geometry)[1]
+        how = self.clip, whole, geometry
+        scaled: Tensor = SignProduct.apply(x, self.weight, signs, alpha, k, how)
         return scaled
+
+    def _factors(self, x: Tensor) -> Made:
+        """The signs of the weight and alpha, as they are multiplied with ``x``; kept in ``eval()``."""
+        key = None if self.training else key_of(self.weight, x)
+        if key is None:
+            return self._made(x.dtype)
+        options = x.dtype, self.weight_bits, self.scale
+        self._kept = keep(self._kept, self.weight, (key, options), lambda: self._made(x.dtype))
+        return self._kept.made
+
+    def _made(self, dtype: torch.dtype) -> Made:
+        weight = self.weight.detach()
+        if self.weight_bits > 1:
+            return residual(weight, self.weight_bits, dtype)[0], None
+        alpha = self.alpha().to(dtype) if self.scale in ("alpha", "xnor") else None
+        return sign(weight, dtype), alpha
+
+    def _look_for_negative_numbers(self, x: Tensor) -> None:
+        """Warn if the first batch that the layer is trained on has none."""
+        if torch.compiler.is_compiling() or not self.training or self._batches_seen:
+            return
+        if is_followed(x) or not x.numel():
+            return
+        self._batches_seen.append(x.shape)
+        if (x.detach() >= 0).all():
+            warnings.warn(
+                f"{type(self).__name__}: no number of a batch of shape {tuple(x.shape)} is negative, so the sign "
+                "of each is +1 and the layer learns nothing from them. The usual cause is a ReLU before the "
+                "layer: leave it out, or normalize between the two (BatchNorm2d).",
+                UserWarning,
+                stacklevel=5,  # the call of the layer
+            )
+
+    def _apply(self, *args: Any, **kwargs: Any) -> BinaryLayer:
+        self._kept = None
+        super()._apply(*args, **kwargs)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
 
     def _words(self) -> Tensor:
         words: Tensor = operators.pack_signs(self._channels_last(), 3)

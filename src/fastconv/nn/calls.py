@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _len_torch_dispatch_stack
 
 from fastconv._backends import Array
 
@@ -57,6 +58,13 @@ def is_plain(*modules: nn.Module) -> bool:
         if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
             return False
     return True
+
+
+def is_followed(x: Any) -> bool:
+    """Whether something wants to see every operator, or ``x`` is no tensor of numbers."""
+    compiling = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    without_numbers = type(x) is not Tensor or x.device.type not in ("cpu", "cuda")
+    return compiling or without_numbers or _len_torch_dispatch_stack() > 0
 
 
 def slots_of(tree: Any) -> list[int]:

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _len_torch_dispatch_stack
 
 from fastconv._backends import undisturbed
 from fastconv.adapters.torch_tensors import placed
 from fastconv.nn.arrays import state_of
-from fastconv.nn.calls import FEW_AXES, Call, PackedModule, filled, has_channels_last, is_plain, slots_of
+from fastconv.nn.calls import FEW_AXES, Call, PackedModule, filled, has_channels_last, is_followed, is_plain, slots_of
 from fastconv.nn.functions import FUNCTIONS
 from fastconv.nn.prepared import Preparation, Ready, run
 
@@ -83,7 +82,7 @@ class PackedGraph(nn.Module):
             raise TypeError(f"PackedGraph: got {len(given)} inputs, of {self.inputs}")
         if self.channels_last:
             given = tuple(map(_with_channels_last, given))
-        if any(map(_is_followed, given)):
+        if any(map(is_followed, given)):
             return self._by_operators(given)
         learning = torch.is_grad_enabled() and any(x.requires_grad for x in given)
         if learning or not is_plain(*self._packed()):
@@ -142,13 +141,6 @@ class PackedGraph(nn.Module):
 def memory_of_tensor(x: Tensor) -> Any:
     """What plans depend on of an input."""
     return (x.shape, x.stride(), x.dtype, x.device)
-
-
-def _is_followed(x: Any) -> bool:
-    """Whether something wants to see every operator, or ``x`` is no tensor of numbers."""
-    compiling = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    without_numbers = type(x) is not Tensor or x.device.type not in ("cpu", "cuda")
-    return compiling or without_numbers or _len_torch_dispatch_stack() > 0
 
 
 def _with_channels_last(x: Any) -> Any:

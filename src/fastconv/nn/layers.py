@@ -123,16 +123,19 @@ class BinaryConv2d(BinaryLayer):
 
     def _window_scale(self, x: Tensor) -> Tensor:
         """K, along the axis of filters."""
-        k = activation_scale(x, self.kernel_size, self._sides_around(x), self._geometry)
+        k = activation_scale(x, self.kernel_size, self._sides_around(x), self._geometry((0, 0)))
         return k if self.groups == 1 else k.repeat_interleave(self.out_channels // self.groups, dim=1)
 
     def _product(self, signs: Tensor, outside: Tensor | float, k: Tensor | None) -> Tensor:
+        top, bottom, left, right = sides = self._sides_around(signs)
+        whole = self.activation_bits == self.weight_bits == 1
+        if whole and not self.pad_value and (top, left) == (bottom, right):
+            return self._weighted(signs, k, self._geometry((top, left)))
         value = self.pad_value * outside if self.pad_value else 0
-        return self._weighted(pad(signs, self._sides_around(signs), value), k, self._geometry)
+        return self._weighted(pad(signs, sides, value), k, self._geometry((0, 0)))
 
-    @property
-    def _geometry(self) -> tuple[Pair, Pair, int]:
-        return self.stride, self.dilation, self.groups
+    def _geometry(self, padding: Pair) -> tuple[Pair, Pair, Pair, int]:
+        return self.stride, padding, self.dilation, self.groups
 
     def _sides_around(self, x: Tensor) -> list[int]:
         return sides_around(

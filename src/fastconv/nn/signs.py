@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fastconv._checks import Pair, check_signs, pair
 from fastconv.nn import operators
-from fastconv.nn.gradients import StraightThrough, pad
+from fastconv.nn.gradients import pad, straight_through
 from fastconv.nn.options import check_clip, sides_around, sides_of
 
 UNSIGNED = {torch.uint8, torch.uint16, torch.uint32, torch.uint64}
@@ -45,8 +45,7 @@ class Sign(nn.Module):
         """Signs of the shape and dtype of ``x``."""
         if x.dtype in UNSIGNED:
             check_signs("Sign", "x", np.dtype(str(x.dtype).removeprefix("torch.")), cure="")
-        signs: Tensor = StraightThrough.apply(x, x.dtype, self.clip)
-        return signs
+        return straight_through(x, x.dtype, self.clip)
 
     def extra_repr(self) -> str:
         return f"clip={self.clip:g}"
