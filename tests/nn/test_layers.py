@@ -21,7 +21,10 @@ from fastconv.nn import gradients, operators  # noqa: E402
 from fastconv.nn.arrays import KEPT  # noqa: E402
 from fastconv.nn.products import SAME  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("torch")  # on one thread
+pytestmark = [
+    pytest.mark.usefixtures("torch"),  # on one thread
+    pytest.mark.filterwarnings("ignore:.*no number of a batch .* is negative"),  # what is drawn may have none
+]
 
 DTYPES = {"f2": torch.float16, "bf2": torch.bfloat16, "f4": torch.float32, "f8": torch.float64}
 SCALES = (None, "alpha", "xnor", "learned")

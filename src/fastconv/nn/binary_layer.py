@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -35,11 +34,13 @@ from fastconv.packed import PackedFilters
 class BinaryLayer(nn.Module):
     """A layer with ``weight`` (O, C, ...), which knows how its signs are multiplied by those of an input.
 
-    In ``eval()`` it keeps what it made of its weight for as long as :func:`fastconv.nn.kept.key_of` is the same;
-    the copies, files and state of a layer do without.
+    In ``eval()`` it keeps what it made of its weight while :func:`fastconv.nn.kept.key_of` stays the same,
+    until a gradient of the weight is wanted: fused optimizers write without counting. Copies of the layer,
+    its files and its state do without.
     """
 
     _kept: Kept | None = None
+    _may_keep = False
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class BinaryLayer(nn.Module):
         rows = self._rows(x)
         self._look_for_negative_numbers(rows)
         dtype = operators.float_result(x.dtype)
-        with _full_precision(x):
+        with _full_precision(x.device.type):
             signs, outside = self._binarized(rows, dtype)
             k = self._window_scale(rows) if self.scale == "xnor" else None
             y = self._product(signs, outside, k)
@@ -133,7 +134,7 @@ class BinaryLayer(nn.Module):
 
     def train(self, mode: bool = True) -> BinaryLayer:
         """As in any module. What was kept of the weight is forgotten."""
-        self._kept = None
+        self._may_keep, self._kept = not mode, None
         super().train(mode)
         return self
 
@@ -167,12 +168,20 @@ class BinaryLayer(nn.Module):
 
     def _factors(self, x: Tensor) -> Made:
         """The signs of the weight and alpha, as they are multiplied with ``x``; kept in ``eval()``."""
-        key = None if self.training else key_of(self.weight, x)
-        if key is None:
+        weight = self.weight
+        state = key_of(weight, x) if self._may_keep and not self.training else None
+        if state is None:
             return self._made(x.dtype)
-        options = x.dtype, self.weight_bits, self.scale
-        self._kept = keep(self._kept, self.weight, (key, options), lambda: self._made(x.dtype))
-        return self._kept.made
+        if gradient_wanted(weight):
+            self._may_keep, self._kept = False, None
+            return self._made(x.dtype)
+        key = state, x.dtype, self.weight_bits, self.scale
+        known = self._kept
+        if known is None or known.weight is not weight or known.key != key:
+            known = keep(weight, key, lambda: self._made(x.dtype))
+            if weight.is_cuda or not weight.is_shared():  # another process counts versions of its own
+                self._kept = known
+        return known.made
 
     def _made(self, dtype: torch.dtype) -> Made:
         weight = self.weight.detach()
@@ -190,9 +199,9 @@ class BinaryLayer(nn.Module):
         self._batches_seen.append(x.shape)
         if (x.detach() >= 0).all():
             warnings.warn(
-                f"{type(self).__name__}: no number of a batch of shape {tuple(x.shape)} is negative, so the sign "
-                "of each is +1 and the layer learns nothing from them. The usual cause is a ReLU before the "
-                "layer: leave it out, or normalize between the two (BatchNorm2d).",
+                f"{type(self).__name__}: no number of a batch of shape {tuple(x.shape)} is negative, so the "
+                "sign of each is +1 and the layer learns nothing from its input. The usual cause is a ReLU "
+                "before the layer: leave it out, or put a batch normalization between the two.",
                 UserWarning,
                 stacklevel=5,  # the call of the layer
             )
@@ -231,8 +240,9 @@ class BinaryLayer(nn.Module):
         raise NotImplementedError
 
 
-@contextmanager
-def _full_precision(x: Tensor) -> Iterator[None]:
+def _full_precision(device: str) -> AbstractContextManager[Any]:
     """No autocast: sums of signs beyond 2048 are not whole numbers of float16 any more."""
-    with torch.autocast(x.device.type, enabled=False):
-        yield
+    if not torch.is_autocast_enabled(device):
+        return nullcontext()
+    without: AbstractContextManager[Any] = torch.autocast(device, enabled=False)
+    return without

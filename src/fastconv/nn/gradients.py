@@ -18,8 +18,8 @@ Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int], int] | None
 def gradient_wanted(*tensors: Tensor | None) -> bool:
     """Whether what is computed of ``tensors`` must know its gradient.
 
-    What is no tensor stands for one in a graph, and a graph is made to be used in every mode. Tangents go forward
-    in every mode, too; a Function refuses them, where operators alone would lose them in silence.
+    What is no tensor stands for one in a graph, and a graph is made to be used in every mode. Tangents go
+    forward in every mode, too; a Function refuses them, where operators alone would lose them in silence.
     """
     if forward_ad._current_level >= 0 or torch.jit.is_tracing():
         return True
@@ -34,7 +34,7 @@ def sign(x: Tensor, dtype: torch.dtype) -> Tensor:
     long. ``x`` is compared as it is, because what is too small for ``dtype`` has a sign as well.
     """
     signs = torch.zeros_like(x, dtype=dtype).le_(x)
-    return functional.threshold_(signs, 0, -1)
+    return torch.threshold_(signs, 0, -1)
 
 
 def straight_through(x: Tensor, dtype: torch.dtype, clip: float) -> Tensor:
@@ -80,9 +80,9 @@ def scaled_product(
 ) -> tuple[Tensor, Tensor]:
     """``alpha * k * product(x, signs)``, and before it the product alone, overwritten unless there is ``k``.
 
-    There is no ``k`` without ``alpha``. ``whole`` says that ``x`` holds signs and zeros, so that the sums are whole numbers: they are rounded,
-    since some convolutions (Winograd's) take them through fractions, and the sign of 0 must not hang on that.
-    ``k`` broadcasts against the result.
+    There is no ``k`` without ``alpha``. It broadcasts against the result. ``whole`` says that ``x`` holds
+    signs and zeros, so that the sums are whole numbers: they are rounded, since some convolutions, Winograd's
+    among them, take them through fractions, and the sign of 0 must not hang on that.
     """
     y = product(x, signs, geometry)
     if whole:

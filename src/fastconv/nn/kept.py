@@ -18,8 +18,8 @@ Made = tuple[Tensor, Tensor | None]
 class Kept(NamedTuple):
     """What was ``made`` of a ``weight`` while its state was ``key``.
 
-    ``alias`` keeps the address of the weight's numbers taken after another tensor was put into ``weight.data``,
-    so that no other numbers are found there under the same version.
+    ``alias`` keeps the address of its numbers taken when others are put into ``weight.data``, so that none
+    but these are found there under the same version.
     """
 
     weight: nn.Parameter
@@ -28,10 +28,8 @@ class Kept(NamedTuple):
     made: Made
 
 
-def keep(known: Kept | None, weight: nn.Parameter, key: Any, make: Callable[[], Made]) -> Kept:
-    """``known`` if it was made of ``weight`` under ``key``, else what ``make()`` gives now."""
-    if known is not None and known.weight is weight and known.key == key:
-        return known
+def keep(weight: nn.Parameter, key: Any, make: Callable[[], Made]) -> Kept:
+    """What ``make()`` gives now."""
     with torch.inference_mode(False), torch.no_grad():  # an inference tensor could not be saved for gradients
         return Kept(weight, weight.detach(), key, make())
 
@@ -39,20 +37,17 @@ def keep(known: Kept | None, weight: nn.Parameter, key: Any, make: Callable[[], 
 def key_of(weight: Tensor, x: Tensor) -> Any:
     """What changes when the numbers in ``weight`` may have; None where nothing may be kept of them for ``x``.
 
-    Only a parameter lasts from call to call: parametrizations, replicas and pruned layers have a new tensor in
-    each. Followers of operators want to see how signs come about; a captured graph replays with later weights;
-    other processes may write to shared memory, which no version counts.
+    Only a parameter lasts from call to call: parametrizations, replicas and pruned layers have a new tensor
+    in each. Followers of operators want to see how signs come about, and a captured graph replays with later
+    weights. Another stream would not wait for signs that are being made.
     """
     if type(weight) is not nn.Parameter or is_followed(x):
         return None
+    stream = 0
     if weight.is_cuda:
         if torch.cuda.is_current_stream_capturing():
             return None
-        stream = torch.cuda.current_stream(weight.device).cuda_stream  # others would not wait for the signs
-    elif weight.is_shared():
-        return None
-    else:
-        stream = 0
+        stream = torch.cuda.current_stream(weight.device).cuda_stream
     state = state_of([weight])
     if state is None:
         return None
