@@ -494,7 +494,7 @@ def test_graphs_are_of_the_weight_and_not_of_what_was_kept(follower, gradient, t
     with contextlib.nullcontext() if gradient else torch.no_grad():
         layer(IMAGES)
         if follower == "export":
-            module = torch.export.export(layer, (IMAGES,)).module(check_guards=False)
+            module = torch.export.export(layer, (IMAGES,)).module()
             held = next(p for n, p in module.named_parameters() if n == "weight")
         elif follower == "trace":
             module, held = torch.jit.trace(layer, IMAGES), layer.weight
