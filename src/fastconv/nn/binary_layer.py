@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fastconv._checks import integer
 from fastconv.nn import operators
+from fastconv.nn.calls import is_followed
 from fastconv.nn.gradients import (
     Geometry,
     SignProduct,
@@ -26,7 +27,6 @@ from fastconv.nn.gradients import (
 )
 from fastconv.nn.kept import Kept, Made, keep, key_of
 from fastconv.nn.options import check_clip, check_scale
-from fastconv.nn.calls import is_followed
 from fastconv.nn.several_bits import sum_of_products
 from fastconv.packed import PackedFilters
 

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from fastconv._backends import undisturbed
 from fastconv.adapters.torch_tensors import placed
 from fastconv.nn.arrays import state_of
-from fastconv.nn.calls import FEW_AXES, Call, PackedModule, filled, has_channels_last, is_followed, is_plain, slots_of
+from fastconv.nn.calls import (
+    FEW_AXES,
+    Call,
+    PackedModule,
+    filled,
+    has_channels_last,
+    is_followed,
+    is_plain,
+    slots_of,
+)
 from fastconv.nn.functions import FUNCTIONS
 from fastconv.nn.prepared import Preparation, Ready, run
 
