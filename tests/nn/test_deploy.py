@@ -360,12 +360,12 @@ def test_models_that_give_several_tensors_are_compared(make):
 @pytest.mark.parametrize(
     "options", [{"scale": "xnor"}, {"activation_bits": 2}, {"weight_bits": 2, "bias": True}]
 )
-def test_layers_that_look_at_magnitudes_are_within_rounding(options):
+def test_layers_that_look_at_magnitudes_are_equal_or_within_rounding(options):
     layers = BinaryConv2d(6, 8, 3, padding=1, **options), BinaryLinear(5, 70, **options)
     model = nn.Sequential(Sign(), layers[0], Sign(), layers[1])
     x = torch.randn(2, 6, 5, 5)
     deployed, report = deploy(model.eval(), x)
-    assert report.deviation < 1e-4
+    assert report.deviation < (1e-30 if options == {"scale": "xnor"} else 1e-4)
     assert {type(m) for m in deployed} >= {PackedConv2d, PackedLinear}
 
 

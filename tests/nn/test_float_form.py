@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize, prune  # noqa: E402
 
 from fastconv import nn  # noqa: E402
 from fastconv.nn import binary_layer, gradients, operators  # noqa: E402
+from fastconv.nn.layers import ONE_PIXEL  # noqa: E402
 
 NO_NEGATIVE = "no number of a batch .* is negative"
 
@@ -129,7 +130,7 @@ def formula(layer, x):
     else:
         y = functional.linear(signs, factors)
         if layer.scale == "xnor":
-            k = x.abs().mean(dim=1, keepdim=True, dtype=torch.float64).to(dtype)
+            k = gradients.activation_scale(x[..., None, None], (1, 1), [0] * 4, ONE_PIXEL).flatten(1)
 
     def each(v):
         return v.to(dtype).reshape(-1, *(1,) * (y.ndim - 2))
@@ -138,7 +139,7 @@ def formula(layer, x):
         y = y.round()
     if layer.weight_bits == 1 and layer.scale in ("alpha", "xnor"):
         factor = each(weight.flatten(1).abs().mean(dim=1, dtype=torch.float64).float())
-        y = y * (factor if k is None else factor * k)
+        y = y * factor if k is None else y * factor * k
     elif k is not None:
         y = y * k
     y = y if layer.learned_scale is None else y * each(layer.learned_scale)

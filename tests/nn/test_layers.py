@@ -514,6 +514,7 @@ def calls():
         ("xnor_linear", (rows.double(), linear.words, 70, linear.alpha, True, bias)),
         ("xnor_linear_steps", (rows, linear.words, 70, [], None, None, tau, flip, False)),
         ("xnor_linear_steps", (rows, linear.words, 70, ["fused"], constants, None, bias, flip, True)),
+        ("activation_scale", (x, [3, 2], *geometry[:4])),
         ("binary_max_pool2d", (words, [2, 3], [1, 2], [1, 0, 0, 1])),
     ]
 

@@ -90,7 +90,7 @@ def scaled_product(
     if alpha is None:
         return y, y
     scale = per_filter(alpha, y.ndim)
-    return y, y.mul_(scale) if k is None else y * (scale * k)
+    return y, y.mul_(scale) if k is None else (y * scale).mul_(k)
 
 
 def product_gradients(
@@ -188,7 +188,49 @@ class SignProduct(Function):
 def activation_scale(
     x: Tensor, kernel: tuple[int, int], sides: list[int], geometry: tuple[Any, Any, Any, int]
 ) -> Tensor:
-    """K of XNOR-Net, (N, groups, Ho, Wo): see :func:`fastconv.activation_scale`. Its gradient is its own."""
+    """K of XNOR-Net, (N, groups, Ho, Wo): see :func:`fastconv.activation_scale`. Its gradient is its own.
+
+    On the CPU it is the kernel's, so that deployed layers have the same to the last bit.
+    """
+    if x.device.type != "cpu":
+        return _mean_under_windows(x, kernel, sides, geometry)
+    if not gradient_wanted(x):
+        return WindowScale.forward(None, x, kernel, sides, geometry)
+    k: Tensor = WindowScale.apply(x, kernel, sides, geometry)
+    return k
+
+
+class WindowScale(Function):
+    """K of XNOR-Net, by its kernel."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, kernel: tuple[int, int], sides: list[int], geometry: tuple[Any, Any, Any, int]
+    ) -> Tensor:
+        stride, _, dilation, groups = geometry
+        if ctx is not None:
+            ctx.save_for_backward(x)
+            ctx.kernel, ctx.sides, ctx.geometry = kernel, sides, geometry
+        k: Tensor = operators.activation_scale(x, kernel, stride, sides, dilation, groups)
+        return k
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,), (stride, _, dilation, groups) = ctx.saved_tensors, ctx.geometry
+        (n, channels, height, width), (top, _, left, _) = x.shape, ctx.sides
+        means = pad(x.new_zeros((n, groups, height, width), dtype=torch.float64), ctx.sides, 0)
+        window = means.new_full((groups, 1, *ctx.kernel), 1 / (ctx.kernel[0] * ctx.kernel[1]))
+        how = stride, [0, 0], dilation, False, [0, 0], groups, [True, False, False]
+        around, _, _ = torch.ops.aten.convolution_backward(grad.double(), means, window, None, *how)
+        inside = around[:, :, top : top + height, left : left + width]
+        each = inside.repeat_interleave(channels // groups, dim=1) / (channels // groups)
+        return (each * x.sign()).to(x.dtype), None, None, None
+
+
+def _mean_under_windows(
+    x: Tensor, kernel: tuple[int, int], sides: list[int], geometry: tuple[Any, Any, Any, int]
+) -> Tensor:
+    """K by PyTorch's operators alone: training of one bit needs no CuPy."""
     stride, _, dilation, groups = geometry
     magnitudes = x.abs().unflatten(1, (groups, -1)).mean(dim=2, dtype=torch.float64)
     window = magnitudes.new_ones(groups, 1, *kernel)

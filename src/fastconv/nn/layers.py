@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fastconv._checks import Pair, integer, pair
@@ -13,6 +12,9 @@ from fastconv.nn import operators
 from fastconv.nn.binary_layer import BinaryLayer
 from fastconv.nn.gradients import activation_scale, pad
 from fastconv.nn.options import check_groups, sides_around, sides_of
+
+ONE_PIXEL = ((1, 1), (0, 0), (1, 1), 1)
+"""The geometry of a row that is taken for an image."""
 
 
 class BinaryConv2d(BinaryLayer):
@@ -218,7 +220,7 @@ class BinaryLinear(BinaryLayer):
 
     def _window_scale(self, x: Tensor) -> Tensor:
         """K of each row."""
-        return x.abs().mean(dim=1, keepdim=True, dtype=torch.float64).to(operators.float_result(x.dtype))
+        return activation_scale(x[..., None, None], (1, 1), [0, 0, 0, 0], ONE_PIXEL).flatten(1)
 
     def _product(self, signs: Tensor, outside: Tensor | float, k: Tensor | None) -> Tensor:
         return self._weighted(signs, k, None)

@@ -226,6 +226,38 @@ def _(x: Tensor, filters: Tensor, features: int, *options: Any) -> list[Tensor]:
     return _given(x, x.shape[:-1], filters.shape[0], options, lambda numbers: numbers)
 
 
+@operator(
+    "activation_scale",
+    "(Tensor x, int[] kernel_size, int[] stride, int[] padding, int[] dilation, int groups) -> Tensor",
+)
+def activation_scale(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """XNOR-Net's K (N, groups, Ho, Wo) of ``x`` (N, C, H, W), see :func:`fastconv.activation_scale`."""
+    with placed(x.device):
+        k = fastconv.activation_scale(
+            lent(x),
+            pair(kernel_size),
+            stride=pair(stride),
+            padding=sides(padding),
+            dilation=pair(dilation),
+            groups=groups,
+        )
+        return to_tensor(k)
+
+
+@activation_scale.register_fake
+def _(x: Tensor, kernel_size: Sequence[int], *options: Any) -> Tensor:
+    *geometry, groups = options
+    shape = x.shape[0], groups, *output_size(x.shape[2:], kernel_size, *geometry)
+    return x.new_empty(shape, dtype=float_result(x.dtype))
+
+
 @operator("binary_max_pool2d", "(Tensor words, int[] kernel_size, int[] stride, int[] padding) -> Tensor")
 def binary_max_pool2d(
     words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding: Sequence[int]
