@@ -8,6 +8,8 @@ SEVERAL_TILES = "test_correlation.py::test_images_of_several_tiles_equal_scipy"
 FLOAT_TILES = "test_correlation.py::test_tiles_of_every_dtype_equal_reference[numpy-9-shape0-f4]"
 FACTORED_TILES = "test_correlation.py::test_tiles_of_every_dtype_equal_reference[numpy-1-shape0-f4]"
 BLOCKS = "test_correlation_layer.py::test_conv2d_in_many_blocks_equals_reference"
+RANK_1 = "test_correlation_rank_1.py::"
+GAUSSIANS = RANK_1 + "test_gaussians_with_vanishing_corners_are_of_rank_1"
 LAYER = "test_correlation_layer.py::test_conv2d_equals_reference"
 LAYERS = "test_correlation_layer.py::test_layers_of_every_kind_equal_reference"
 DEPTHWISE = "test_correlation_layer.py::test_depthwise_layers_equal_reference"
@@ -42,9 +44,15 @@ FAULTS: list[Fault] = [
         ),
         (
             "infinite tiles are not done again",
-            "if p.careful == 1 and not _finite",
-            "if p.careful == 1 and _finite",
+            "return (x - x != 0) |",
+            "return (x - x > 0) |",
             FACTORED_TILES,
+        ),
+        (
+            "results that taps far off may matter in are not done again",
+            "((size < least[0]) &",
+            "((size < 0) &",
+            GAUSSIANS + "[numpy-normalised-f4-31-1.5]",
         ),
         (
             "every image meets the first kernel",
@@ -117,10 +125,22 @@ FAULTS: list[Fault] = [
     *of(
         "_shared/rank1.py",
         (
-            "a kernel is of rank 1 if one tap is",
-            "if close.all() else None",
-            "if close.any() else None",
-            FLOAT_TILES,
+            "taps may be off by twice their size",
+            "TAP_ERROR * unit * sizes",
+            "TAP_ERROR * sizes",
+            RANK_1 + "test_a_tap_that_matters_makes_a_kernel_of_higher_rank[numpy]",
+        ),
+        (
+            "columns are not scaled down",
+            "- 1, 0)[:, None, None]",
+            "- 1, 0)[:, None, None] * 0",
+            RANK_1 + "test_two_passes_lose_nothing_at_wild_magnitudes[f4]",
+        ),
+        (
+            "kernels are remembered by their shape",
+            "return _remembered(kernels.tobytes(),",
+            "return _remembered(kernels.tobytes()[:1] * kernels.nbytes,",
+            RANK_1 + "test_factors_are_remembered_until_a_kernel_is_written_to[1]",
         ),
         compiled=False,
     ),

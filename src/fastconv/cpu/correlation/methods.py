@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 import scipy.fft
 
-from fastconv._checks import Pair, working_dtype
+from fastconv._checks import working_dtype
 from fastconv._shared.rank1 import factors, required_factors
 from fastconv._shared.spectra import filter_by_fft
 from fastconv._specs.correlation import Filter
@@ -24,16 +23,20 @@ SECOND_PASS = 40
 FACTORING = 2**22
 """Products that the search for factors costs as much as."""
 
+FACTORING_TAP = 2**9
+"""Products that it costs for each tap of a bank of kernels."""
 
-def worth_factoring(outputs: int, kernel: Pair) -> bool:
-    """Whether "auto" looks for factors of a kernel (kh, kw), for so many results.
+
+def worth_factoring(outputs: int, kernels: tuple[int, ...]) -> bool:
+    """Whether "auto" looks for factors of ``kernels`` (..., kh, kw), for so many results.
 
     The whole cost model of "auto": a product costs the same in every pass, a second pass over the image as
-    much as 40 products more, and the search as 4 million. FFT is no candidate, see
-    docs/correlation.md.
+    much as 40 products more, and the search as 4 million and 500 for each tap. FFT is no candidate,
+    see docs/correlation.md.
     """
-    kh, kw = kernel
-    return outputs * (kh * kw - kh - kw - SECOND_PASS) >= FACTORING
+    kh, kw = kernels[-2:]
+    search = FACTORING + FACTORING_TAP * prod(kernels)
+    return outputs * (kh * kw - kh - kw - SECOND_PASS) >= search
 
 
 class Correlation:
@@ -73,7 +76,7 @@ def _unturned(spec: Filter) -> Sums:
     if spec.method == "fft":
         return Spectra(spec)
     if spec.method == "separable" or (
-        spec.method == "auto" and worth_factoring(prod(spec.shape), spec.kernel[-2:])  # type: ignore[arg-type]
+        spec.method == "auto" and worth_factoring(prod(spec.shape), spec.kernel)
     ):
         return Separable(spec)
     return Direct(spec)
@@ -104,7 +107,7 @@ class Separable:
 
     @cached_property
     def twice(self) -> Twice:
-        return Twice(self.spec, careful=not self.required)
+        return Twice(self.spec)
 
     @cached_property
     def direct(self) -> Direct:
@@ -112,10 +115,7 @@ class Separable:
 
     def __call__(self, image: Array, kernel: Array, sums: Array) -> None:
         kernels = stacked(kernel, 2).astype(self.work)
-        if self.required:
-            found: Any = required_factors(kernels, self.spec)
-        else:
-            found = factors(kernels, self.spec.dtype)
+        found = required_factors(kernels, self.spec) if self.required else factors(kernels, self.spec.dtype)
         if found is None:
             self.direct(image, kernel, sums)
         else:

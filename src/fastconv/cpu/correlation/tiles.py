@@ -31,7 +31,7 @@ and ``left`` of the image the first window begins; ``boundary`` is what lies out
 
 FILTER = record("images taps which passes fill strip out", INTEGERS)
 FACTORS = record(
-    "images taps which passes fill strip out rows columns row_passes column_passes between",
+    "images taps which passes fill strip out rows columns row_passes column_passes between least",
     f"{INTEGERS} row_pieces column_pieces careful",
 )
 
@@ -73,8 +73,9 @@ def correlate(p, chunk, worker):
 
 @kernel(FACTORS, which=np.int64, passes=np.int64, row_passes=np.int64, column_passes=np.int64)
 def correlate_twice(p, chunk, worker):
-    """As :func:`correlate`, by rows (K, kw, 1) and then columns (K, 1, kh); if ``careful``, tiles that
-    do not come out finite are done again with ``taps``. between: a worker's scratch, like strip."""
+    """As :func:`correlate`, by rows (K, kw, 1) and then columns (K, 1, kh); if ``careful``, results that are
+    not finite, or not beyond doubt by ``least`` (K, 2) of ``rank1.Factors``, are summed again with ``taps``.
+    between: a worker's scratch, like strip."""
     images = carray(p.images, (p.pictures, p.height, p.width))
     taps = carray(p.taps, (p.kernels, p.kernel_columns, p.kernel_rows))
     rows = carray(p.rows, (p.kernels, p.kernel_columns, 1))
@@ -82,6 +83,7 @@ def correlate_twice(p, chunk, worker):
     which, passes = carray(p.which, (p.results, 2)), carray(p.passes, (p.pieces, 5))
     row_passes = carray(p.row_passes, (p.row_pieces, 5))
     column_passes = carray(p.column_passes, (p.column_pieces, 5))
+    least = carray(p.least, (p.kernels, 2))
     out = carray(p.out, p.results * p.out_rows * p.out_columns)
     strip, between = own(p, p.strip, worker, p.length), own(p, p.between, worker, p.length)
     first, last = share(p, chunk, _tiles(p))
@@ -94,8 +96,11 @@ def correlate_twice(p, chunk, worker):
         place = Place(out, (b * p.out_rows + tile.row) * p.out_columns + tile.column, p.out_columns)
         source = Source(np.int64(between.ctypes.data), tile.columns)
         sweep(source, Taps(columns[k], column_passes), place, tile.rows, tile.columns, False)
-        if p.careful == 1 and not _finite(place, tile.rows, tile.columns):
-            filter_tile(p, image, Taps(taps[k], passes), tile, strip, place, False)
+        if p.careful == 1:
+            again = _doubtful(place, tile, least[k])
+            start = place.start + (again.row - tile.row) * place.pitch + again.column - tile.column
+            part = Place(out, start, place.pitch)
+            filter_tile(p, image, Taps(taps[k], passes), again, strip, part, False)
 
 
 @numba.njit(error_model="numpy")
@@ -120,15 +125,31 @@ def _evenly_aligned(p, out):
 
 
 @numba.njit(error_model="numpy")
-def _finite(place, m, n):
-    """Whether the m x n results at ``place`` are finite."""
-    strange = 0
-    for i in range(m):
+def _doubtful(place, tile, least):
+    """The part of a ``tile`` that holds all results, at ``place``, that are not finite or less than
+    least[0] in magnitude; those of 0 count if least[1] is more."""
+    top, bottom, left, right = tile.rows, 0, tile.columns, 0
+    for i in range(tile.rows):
         start = place.start + i * place.pitch
-        row = place.results[start : start + n]
-        for j in range(n):
-            strange += row[j] - row[j] != 0
-    return strange == 0
+        row = place.results[start : start + tile.columns]
+        strange = 0
+        for j in range(tile.columns):
+            strange += _in_doubt(row[j], least)
+        if strange > 0:
+            top, bottom = min(top, i), i + 1
+            first, last = 0, tile.columns
+            while not _in_doubt(row[first], least):
+                first += 1
+            while not _in_doubt(row[last - 1], least):
+                last -= 1
+            left, right = min(left, first), max(right, last)
+    return Area(tile.row + top, tile.column + left, max(bottom - top, 0), max(right - left, 0))
+
+
+@numba.njit(error_model="numpy", inline="always")
+def _in_doubt(x, least):
+    size = max(abs(x.real), abs(x.imag))
+    return (x - x != 0) | ((size < least[0]) & ((size > 0) | (least[1] > 0)))
 
 
 @numba.njit(error_model="numpy")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastconv._checks import working_dtype
+from fastconv._shared.rank1 import Factors
 from fastconv._specs.correlation import Filter
 from fastconv.cpu.arrays import Array, batch_index, native
 from fastconv.cpu.correlation.stencil import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, vectors
@@ -66,31 +67,40 @@ class Direct:
 
 class Twice:
     """``sums`` = images correlated with rows (..., 1, kw) and then columns (..., kh, 1), whose outer products
-    the kernels are. If ``careful``, what does not come out finite is done again by :class:`Direct` sums."""
+    the kernels are. Results that do not come out finite, or are in doubt, are summed directly afterwards: all
+    sums are then in the right place within the bounds of direct ones, with the same NaN and infinities."""
 
-    def __init__(self, spec: Filter, *, careful: bool) -> None:
+    def __init__(self, spec: Filter) -> None:
         how = conditions(spec, twice=True)
         tile = tile_of(spec, how)
-        self.work = how.work
+        self.work, self.real = how.work, np.zeros(1, how.work).real.dtype
+        self.fill = spec.fillvalue
         kh, kw = spec.kernel[-2:]
         rows, columns = passes(1, kw, self.work.kind), passes(kh, 1, self.work.kind)
         self.job = Job(
             correlate_twice,
             chunks_for(spec, how, tile),
-            {**elements(spec), "rows": self.work, "columns": self.work, "between": self.work},
+            {
+                **elements(spec),
+                "rows": self.work,
+                "columns": self.work,
+                "between": self.work,
+                "least": self.real,
+            },
             {"strip": tile.length, "between": tile.length},
             **numbers(spec, how, tile),
             row_passes=rows,
             row_pieces=len(rows),
             column_passes=columns,
             column_pieces=len(columns),
-            careful=careful and self.work.kind in "fc",
+            careful=self.work.kind in "fc",
         )
 
-    def __call__(self, image: Array, kernel: Array, factors: tuple[Array, Array], sums: Array) -> None:
-        rows, columns = (by_columns(factor, self.work) for factor in factors)
-        taps = by_columns(kernel, self.work)
-        self.job(images=pixels(image), taps=taps, rows=rows, columns=columns, out=sums)
+    def __call__(self, image: Array, kernel: Array, factors: Factors, sums: Array) -> None:
+        rows, columns = (by_columns(factor, self.work) for factor in (factors.rows, factors.columns))
+        images, taps = pixels(image), by_columns(kernel, self.work)
+        least = factors.least(images, self.fill, self.real)
+        self.job(images=images, taps=taps, rows=rows, columns=columns, least=least, out=sums)
 
 
 def pixels(image: Array) -> Array:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import cupy
+import numpy as np
 
 from fastconv._checks import working_dtype
-from fastconv._shared.rank1 import required_factors
+from fastconv._shared.rank1 import Factors, required_factors
 from fastconv._shared.spectra import filter_by_fft
 from fastconv._specs.correlation import Filter
 from fastconv.cuda.arrays import Array, deliver, result
@@ -37,10 +38,24 @@ def correlate(spec: Filter, image: Array, kernel: Array, out: Array | None) -> A
 
 
 def _filter_twice(image: Array, kernel: Array, spec: Filter, results: Array) -> None:
-    """``results`` by rows, of all that columns will meet, then by columns. The host looks for the factors."""
-    rows, columns = map(cupy.asarray, required_factors(kernel.get(), spec))
+    """``results`` by rows, of all that columns will meet, then by columns; directly after all if some are in
+    doubt. The host looks for the factors."""
+    found = required_factors(kernel.get().reshape(-1, *kernel.shape[-2:]), spec)
+    rows, columns = (
+        cupy.asarray(x).reshape(*kernel.shape[:-2], *x.shape[1:]) for x in (found.rows, found.columns)
+    )
     (height, width), (kh, _) = spec.size, kernel.shape[-2:]
     by_rows = spec._replace(size=(height + kh - 1, width), mirrored=False)
     between = cupy.empty(by_rows.shape, spec.dtype if spec.dtype.kind in "iu" else kernel.dtype)
     filter_directly(image, rows, by_rows, between)
     filter_directly(between, columns, spec._replace(before=(0, 0), boundary="fill"), results)
+    if results.dtype.kind in "fc" and _in_doubt(found, image, spec, results).any():
+        filter_directly(image, kernel, spec, results)
+
+
+def _in_doubt(found: Factors, image: Array, spec: Filter, results: Array) -> Array:
+    """Which ``results`` of two passes are not finite, or less than what is beyond doubt."""
+    least = found.least(image, np.asarray(spec.fillvalue), np.float64)
+    least = cupy.asarray(least.reshape(*spec.kernel[:-2], 1, 1, 2))
+    size = cupy.maximum(cupy.abs(results.real), cupy.abs(results.imag))
+    return ~cupy.isfinite(results) | ((size < least[..., 0]) & ((size > 0) | (least[..., 1] > 0)))
