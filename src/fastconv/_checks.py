@@ -18,6 +18,16 @@ Pair = tuple[int, int]
 INT32_MAX = 2**31 - 1
 """Largest number n of signs in one dot product: its result, from -n to n, is an int32."""
 
+PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+def warn(message: str) -> None:
+    """A UserWarning at the line that called into this package, however many calls lie between."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
+
 
 def as_array(operation: str, name: str, value: Any) -> Any:
     """``value``, nested sequences or an array, as a NumPy array; a CuPy array as it is."""
@@ -105,7 +115,7 @@ def pair(
     operation: str,
     name: str,
     value: object,
-    minimum: int,
+    minimum: int | None,
     accepted: str = "an integer or a pair of integers",
 ) -> Pair:
     """An int for both axes, or a pair (rows, columns)."""

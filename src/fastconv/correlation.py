@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from operator import index
-from typing import Any, SupportsComplex, SupportsFloat, SupportsIndex
+from typing import Any, NamedTuple, SupportsComplex, SupportsFloat, SupportsIndex
 
 import numpy as np
 
 from fastconv._backends import BACKENDS, Array, adapted_keeping_dtype, backend_of
-from fastconv._checks import Pair, as_array, as_dtype, broadcast_shapes, check_groups, check_out, choice
+from fastconv._checks import (
+    Pair,
+    as_array,
+    as_dtype,
+    broadcast_shapes,
+    check_groups,
+    check_out,
+    choice,
+    pair,
+    warn,
+)
 from fastconv._geometry import image_layout, window
 from fastconv._remember import remembered
-from fastconv._specs.correlation import Filter, Layer, filter_extent
+from fastconv._specs.correlation import LAST, Filter, Layer, filter_extent, planar
 
 Kind = tuple[tuple[int, ...], np.dtype[Any]]  # of an array: shape and dtype
 
@@ -35,6 +45,7 @@ def correlate2d(
     fillvalue: Any = 0,
     *,
     method: str = "auto",
+    axes: Pair | None = None,
     dtype: Any = None,
     out: Array | None = None,
 ) -> Array:
@@ -60,6 +71,10 @@ def correlate2d(
         "fft" multiplies spectra (in double precision); for floats its error is relative to the largest
         values of the image, not to those nearby. "auto" picks the fastest of the methods that keep
         the accuracy and the NaN and inf of "direct"; on CuPy arrays it is "direct".
+    axes : (int, int), optional
+        Rows and columns of ``in1`` and of the result, the last two axes if not given: (0, 1) for a photograph
+        (H, W, 3). They are those of ``in2`` too, unless it has 2 dimensions, which are its rows and columns.
+        All other axes are batch dimensions, and broadcast in the order in which they stand.
     dtype : dtype, optional
         Accumulate and return in this type: the cure for small integers that wrap around.
     out : array, optional
@@ -68,7 +83,8 @@ def correlate2d(
     Returns
     -------
     array, shape (..., Ho, Wo)
-        In the common dtype of the inputs, or ``dtype``. Integers wrap around, as in SciPy.
+        In the common dtype of the inputs, or ``dtype``; rows and columns at ``axes``. Integers wrap around,
+        as in SciPy.
 
     Raises
     ------
@@ -76,9 +92,15 @@ def correlate2d(
         For bool without ``dtype``, objects or long doubles, a ``dtype`` the inputs do not cast to, or a
         ``fillvalue`` that is no number.
     ValueError
-        For unknown names, fewer than 2 dimensions, shapes that do not fit, two inputs that are both empty
-        along an axis in "full" mode, a ``fillvalue`` that the
-        result's dtype cannot hold, or a kernel that ``method`` cannot handle.
+        For unknown names, fewer than 2 dimensions, shapes that do not fit, axes that an input has not, two
+        inputs that are both empty along an axis in "full" mode, a ``fillvalue`` that the result's dtype
+        cannot hold, or a kernel that ``method`` cannot handle.
+
+    Warns
+    -----
+    UserWarning
+        Without ``axes``, for images like photographs with 3 or 4 colours last, of which columns and colours
+        are filtered. ``axes=(-2, -1)`` says that this is meant.
 
     Notes
     -----
@@ -94,7 +116,7 @@ def correlate2d(
            [2., 1.],
            [0., 2.]])
     """
-    return _filter("correlate2d", in1, in2, (mode, boundary, fillvalue, method), dtype, out)
+    return _filter("correlate2d", in1, in2, (mode, boundary, fillvalue, method, axes), dtype, out)
 
 
 @adapted_keeping_dtype
@@ -106,6 +128,7 @@ def convolve2d(
     fillvalue: Any = 0,
     *,
     method: str = "auto",
+    axes: Pair | None = None,
     dtype: Any = None,
     out: Array | None = None,
 ) -> Array:
@@ -122,6 +145,7 @@ def convolve2d(
     boundary : {"fill", "wrap", "symm"}
     fillvalue : scalar
     method : {"auto", "direct", "separable", "fft"}
+    axes : (int, int), optional
     dtype : dtype, optional
     out : array, optional
 
@@ -142,7 +166,7 @@ def convolve2d(
            [1., 2.],
            [0., 1.]])
     """
-    return _filter("convolve2d", in1, in2, (mode, boundary, fillvalue, method), dtype, out)
+    return _filter("convolve2d", in1, in2, (mode, boundary, fillvalue, method, axes), dtype, out)
 
 
 @adapted_keeping_dtype
@@ -239,23 +263,51 @@ def _plan_layer(
 def _filter(
     operation: str, in1: Any, in2: Any, options: tuple[Any, ...], dtype: Any, out: Array | None
 ) -> Array:
-    """``options`` are mode, boundary, fill value and method."""
+    """``options`` are mode, boundary, fill value, method and axes."""
     backend = backend_of(operation, in1, in2, out)
     image, kernel = as_array(operation, "in1", in1), as_array(operation, "in2", in2)
-    spec, plan, swapped = _plan_filter(
+    found = _plan_filter(
         options, operation, backend.namespace, (image.shape, image.dtype), (kernel.shape, kernel.dtype), dtype
     )
     if out is not None:
-        check_out(operation, out, spec.shape, spec.dtype)
-    return plan(kernel, image, out) if swapped else plan(image, kernel, out)
+        check_out(operation, out, found.shape, found.dtype)
+    if found.doubtful:
+        shape = kernel.shape if found.swapped else image.shape
+        last = len(shape)
+        warn(
+            f"{operation}: an image of shape {shape} is filtered along its last two axes, columns and "
+            f"colours if it is a photograph: pass axes=({last - 3}, {last - 2}) for its rows and columns, or "
+            "axes=(-2, -1) if the last two are meant"
+        )
+    return found.plan(kernel, image, out) if found.swapped else found.plan(image, kernel, out)
+
+
+class _Planned(NamedTuple):
+    """A plan, shape and dtype of its result, whether in1 and in2 change places, and whether it is doubtful
+    that the last two axes are meant."""
+
+    plan: Any
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    swapped: bool
+    doubtful: bool
+
+
+def _looks_like_colours(spec: Filter) -> bool:
+    """Whether the last axis of an image is likely one of colours, and the kernel mixes them. One that has
+    kernels of its own for what would be the rows has been thought about."""
+    if len(spec.image) < 3 or spec.image[-1] not in (3, 4) or spec.kernel[-1] == 1:
+        return False
+    own = len(spec.kernel) > 2 and spec.kernel[-3] > 1
+    return min(spec.image[-3:-1]) > spec.image[-1] and not own
 
 
 @remembered
 def _plan_filter(
     options: tuple[Any, ...], operation: str, namespace: str, image: Kind, kernel: Kind, dtype: Any
-) -> tuple[Filter, Any, bool]:
-    """Spec and plan of a filter for arrays of these shapes and dtypes, and whether they change places."""
-    mode, boundary, fillvalue, method = options
+) -> _Planned:
+    """What computes a filter for arrays of these shapes and dtypes."""
+    mode, boundary, fillvalue, method, axes = options
     if len(image[0]) < 2 or len(kernel[0]) < 2:
         raise ValueError(
             f"{operation}: in1 and in2 must have shape (..., H, W), got {image[0]} and {kernel[0]}"
@@ -263,6 +315,8 @@ def _plan_filter(
     choice(operation, "mode", mode, ("full", "valid", "same"))
     choice(operation, "boundary", boundary, tuple(BOUNDARIES))
     choice(operation, "method", method, ("auto", "direct", "separable", "fft"))
+    where = _Axes(LAST, LAST, LAST) if axes is None else _axes(operation, axes, image[0], kernel[0])
+    image, kernel = (planar(image[0], where.image), image[1]), (planar(kernel[0], where.kernel), kernel[1])
     batch, size, before, swapped = _extent(operation, mode, image[0], kernel[0])
     result = _result_dtype(
         operation, {"in1": image[1], "in2": kernel[1]}, "pass dtype= or convert the inputs",
@@ -270,6 +324,7 @@ def _plan_filter(
     )  # fmt: skip
     if swapped:
         image, kernel = kernel, image
+        where = where._replace(image=where.kernel, kernel=where.image)
     check_out(operation, None, (*batch, *size), result)
     name = BOUNDARIES[boundary]
     if name != "fill" and 0 in image[0][-2:] and 0 not in (*size, *kernel[0][-2:]):
@@ -277,9 +332,50 @@ def _plan_filter(
     fill = _fillvalue(operation, fillvalue, result) if name == "fill" else result.type(0)
     mirrored = swapped and operation == "correlate2d"  # SciPy's order of the result
     spec = Filter(
-        operation, *image, *kernel, result, batch, size, before, name, fill.tobytes(), method, mirrored
+        operation,
+        *image,
+        *kernel,
+        result,
+        batch,
+        size,
+        before,
+        name,
+        fill.tobytes(),
+        method,
+        mirrored,
+        *where,
     )
-    return spec, BACKENDS[namespace].plan(spec), swapped
+    doubtful = axes is None and _looks_like_colours(spec)
+    return _Planned(BACKENDS[namespace].plan(spec), spec.shape, result, swapped, doubtful)
+
+
+class _Axes(NamedTuple):
+    """Rows and columns of an image, a kernel and their result."""
+
+    image: Pair
+    kernel: Pair
+    result: Pair
+
+
+def _axes(operation: str, axes: object, image: tuple[int, ...], kernel: tuple[int, ...]) -> _Axes:
+    """``axes`` of in1 and in2, counted from the first, rows before columns: it makes no difference which are
+    called rows, if it is the same in both."""
+    accepted = "a pair of different axes"
+    rows, columns = pair(operation, "axes", axes, None, accepted)
+    ranks = {"in1": len(image), "in2": len(kernel)}
+    own = []
+    for name, rank in ranks.items():
+        if name == "in2" and rank == 2:
+            own.append((0, 1))
+            continue
+        if not all(-rank <= axis < rank for axis in (rows, columns)) or (rows - columns) % rank == 0:
+            raise ValueError(
+                f"{operation}: axes must be {accepted} of {name}, which has {rank} dimensions, got {axes!r}"
+            )
+        own.append((rows % rank, columns % rank))
+    rank = max(ranks.values())
+    own.append((rows % rank, columns % rank))
+    return _Axes(*own) if own[-1][0] < own[-1][1] else _Axes(*(both[::-1] for both in own))
 
 
 def _extent(

@@ -2,6 +2,7 @@
 
 from faults import KEEP_OUT, OWN_SCRATCH, Fault, of
 
+AXES = "test_correlation_axes.py::test_any_two_axes_equal_reference[numpy-correlate2d]"
 BATCHES = "test_correlation.py::test_batches_broadcast[numpy]"
 FLIPPED = "test_correlation.py::test_convolution_is_correlation_with_the_flipped_kernel[numpy]"
 SEVERAL_TILES = "test_correlation.py::test_images_of_several_tiles_equal_scipy"
@@ -19,15 +20,27 @@ FAULTS: list[Fault] = [
         "cpu/correlation/tiles.py",
         (
             "symmetric borders skip the edge",
-            "2 * n - 1 - folded",
-            "max(2 * n - 2 - folded, 0)",
+            "2 * n - spacing - folded",
+            "max(2 * n - 2 * spacing - folded, 0)",
             SEVERAL_TILES,
+        ),
+        (
+            "mirrored colours change places",
+            " + 2 * (folded % spacing)",
+            " + spacing - 1",
+            AXES,
+        ),
+        (
+            "taps of interleaved images are neighbours",
+            "source.address + (a * source.pitch + b * source.step + j)",
+            "source.address + (a * source.pitch + b + j)",
+            AXES,
         ),
         ("wrapped borders are off by one", "return position % n", "return (position + 1) % n", FLOAT_TILES),
         (
             "the kernel fits one column too far",
-            "_inside(j, n, p.left, width - kw + 1)",
-            "_inside(j, n, p.left, width - kw + 2)",
+            "_inside(j, n, p.left, p.width - reach)",
+            "_inside(j, n, p.left, p.width - reach + 1)",
             KEEP_OUT + "[correlate2d]",
         ),
         (
@@ -89,9 +102,19 @@ FAULTS: list[Fault] = [
         ),
         (
             "swapped inputs are mirrored by rows alone",
-            "sums = sums[..., ::-1, ::-1].copy()",
-            "sums = sums[..., ::-1, :].copy()",
+            "sums = np.flip(sums, self.spec.axes).copy()",
+            "sums = np.flip(sums, self.spec.axes[:1]).copy()",
             KEEP_OUT + "[correlate2d, mirrored]",
+        ),
+        compiled=False,
+    ),
+    *of(
+        "cpu/correlation/lines.py",
+        (
+            "every row of a batch between rows and columns is one image's",
+            "_starts(image_batch[:outside], image_steps)",
+            "_starts(image_batch[:outside], [0] * len(image_steps))",
+            AXES,
         ),
         compiled=False,
     ),

@@ -29,6 +29,7 @@ def step(channels):
 
 FILTERS = PackedFilters(words(8, 3, 3, 1), 2, np.ones(8, "f4"))
 IMAGE, KERNEL = array(2, 6, 7, dtype="i2"), array(3, 3, dtype="i2")
+FOUR_AND_THREE = {"in1": array(2, 6, 7, 2, dtype="i2"), "in2": array(2, 3, 3, dtype="i2"), "out": None}
 X, WEIGHT = array(2, 4, 6, 7), array(8, 2, 3, 3)
 
 CALLS = {
@@ -151,6 +152,20 @@ WRONG = {
         (ValueError, "fillvalue must be one number; [1, 2]", {"fillvalue": [1, 2]}),
         (ValueError, "fillvalue must be one number; None", {"fillvalue": None}),
         (TypeError, "complex64; do not cast; float32", {"in1": IMAGE.astype("c8"), "dtype": "f4"}),
+        (ValueError, "axes must be a pair of different axes; (0, 1, 2)", {"axes": (0, 1, 2)}),
+        (
+            ValueError,
+            "axes must be a pair of different axes of in1; 3 dimensions; (1, -2)",
+            {"axes": (1, -2)},
+        ),
+        (ValueError, "axes must be a pair; of in1; 3 dimensions; (1, 3)", {"axes": (1, 3)}),
+        (ValueError, "axes must be a pair; of in2; 3; (0, 3)", {"axes": (0, 3), **FOUR_AND_THREE}),
+        (TypeError, "axes must be a pair of different axes; 1.0", {"axes": (0, 1.0)}),
+        (
+            ValueError,
+            "out must have shape (8, 9, 2); (2, 8, 9)",
+            {"axes": (0, 1), "in1": IMAGE.transpose(1, 2, 0)},
+        ),
         (TypeError, "dtype must be a NumPy dtype; 'number'", {"dtype": "number"}),
         (TypeError, "cannot compute in dtype bool", {"dtype": bool, "in1": IMAGE > 0, "in2": KERNEL > 0}),
     ],

@@ -125,7 +125,7 @@ def signs_of_numbers(channels: int) -> Operand:
 
 WINDOW = {"kernel_size": 3, "dilation": 1, "padding": 1, "stride": 1}
 LAYER = {"dilation": 1, "padding": 1, "stride": 1, "groups": 2, "data_format": "NCHW"}
-NAMES = {"mode": "full", "boundary": "fill", "fillvalue": 0, "method": "auto", "dtype": None}
+NAMES = {"mode": "full", "boundary": "fill", "fillvalue": 0, "method": "auto", "axes": None, "dtype": None}
 X, WEIGHT = array(2, 4, 6, 7), array(8, 2, 3, 3)
 DEEP, DEEP_WEIGHT = array(2, 66, 6, 7), array(5, 66, 3, 3)
 IMAGE, KERNEL = array(2, 40, 33), array(5, 4)
@@ -167,6 +167,15 @@ CALLS = dict(
         _called("correlate2d, float16", {"in1": array(6, 8, dtype="f2"), "in2": array(3, 3, dtype="f2")}),
         _called("correlate2d, mirrored", {"in1": array(3, 3), "in2": array(6, 8)}, mode="valid"),
         _called("convolve2d", {"in1": array(2, 6, 7, dtype="i2"), "in2": array(3, 3, dtype="i2")}, **NAMES),
+        _called(
+            "correlate2d, colours",
+            {"in1": array(9, 30, 3), "in2": array(3, 3)},
+            mode="same", boundary="symm", method="direct", axes=(0, 1),
+        ),
+        _called("convolve2d, along planes", {"in1": array(9, 2, 30), "in2": array(3, 3)}, axes=(-1, 0)),
+        _called(
+            "convolve2d, kernels of colours", {"in1": array(9, 8, 3), "in2": array(3, 3, 3)}, axes=(0, 1)
+        ),
         _called("convolve2d, wrapped", {"in1": IMAGE, "in2": KERNEL}, mode="same", boundary="wrap"),
         _called("conv2d", {"x": X, "weight": WEIGHT, "bias": array(8)}, **LAYER),
         _called("conv2d, NHWC", {"x": array(2, 5, 6, 3), "weight": array(4, 3, 3, 3)}, data_format="NHWC"),
@@ -247,6 +256,11 @@ LARGE = dict(
             "correlate2d, filled",
             {"in1": whole(300, 400), "in2": whole(4, 5)},
             fillvalue=3, method="direct",
+        ),
+        _called(
+            "correlate2d, colours",
+            {"in1": whole(200, 500, 3), "in2": whole(5, 5)},
+            method="direct", axes=(0, 1),
         ),
         _called(
             "correlate2d, mirrored",

@@ -9,10 +9,16 @@ import numpy as np
 from fastconv._checks import Pair
 from fastconv._geometry import ImageLayout, Window
 
+LAST = (-2, -1)
+"""The axes that are filtered if nothing is said."""
+
 
 class Filter(NamedTuple):
     """What one call of correlate2d or convolve2d asks for, of images of shape ``image`` and kernels of shape
-    ``kernel``.
+    ``kernel``, rows and columns last.
+
+    In the arrays of the call, rows and columns are ``image_axes`` and ``kernel_axes``, and ``axes`` in the
+    result: counted from the first one, or :data:`LAST`.
 
     Result (i, j) and tap (a, b) meet at image pixel (i + a - before[0], j + b - before[1]),
     whatever lies outside being ``boundary``'s business. ``fill`` are the bytes of the fill value in
@@ -32,15 +38,40 @@ class Filter(NamedTuple):
     fill: bytes
     method: str
     mirrored: bool
+    image_axes: Pair = LAST
+    kernel_axes: Pair = LAST
+    axes: Pair = LAST
     noun: str = "correlation"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (*self.batch, *self.size)
+        """Of the result."""
+        return spread((*self.batch, *self.size), self.axes)
+
+    @property
+    def image_given(self) -> tuple[int, ...]:
+        """The shape of images in the arrays of the call."""
+        return spread(self.image, self.image_axes)
 
     @property
     def fillvalue(self) -> Any:
         return np.frombuffer(self.fill, self.dtype)[0]
+
+
+def planar(values: tuple[int, ...], axes: Pair) -> tuple[int, ...]:
+    """What belongs to each axis of an array, those of rows and columns last."""
+    return tuple(values[axis] for axis in order(len(values), axes))
+
+
+def spread(values: tuple[int, ...], axes: Pair) -> tuple[int, ...]:
+    """The inverse of :func:`planar`."""
+    return tuple(value for _, value in sorted(zip(order(len(values), axes), values, strict=True)))
+
+
+def order(rank: int, axes: Pair) -> list[int]:
+    """The axes of an array that has rows and columns at ``axes``, with these last: for ``x.transpose``."""
+    own = [axis % rank for axis in axes]
+    return [*(axis for axis in range(rank) if axis not in own), *own]
 
 
 class Layer(NamedTuple):

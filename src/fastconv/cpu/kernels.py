@@ -212,6 +212,13 @@ def own(p, pointer, worker, length):
 
 
 @numba.njit(error_model="numpy", inline="always")
+def part_of(pointer, start, shape):
+    """An array of ``shape`` that begins ``start`` elements behind ``pointer``, one of the addresses in a
+    record."""
+    return carray(_moved(pointer, start * carray(pointer, 1).itemsize), shape)
+
+
+@numba.njit(error_model="numpy", inline="always")
 def share(p, chunk, total):
     """The first of ``total`` tasks that a chunk consists of, and the first that is not in it any more."""
     return total * chunk // p.chunks, total * (chunk + 1) // p.chunks

@@ -27,17 +27,18 @@ def correlate2d(
     fillvalue: Any = 0,
     *,
     method: str = "auto",
+    axes: Any = None,
     dtype: Any = None,
     out: Any = None,
 ) -> Any:
     """As :func:`fastconv.correlate2d`."""
-    image, kernel = np.asarray(in1), np.asarray(in2)
+    image, kernel = _rows_and_columns_last(in1, in2, axes)
     swapped = mode == "valid" and any(n < k for n, k in zip(image.shape[-2:], kernel.shape[-2:], strict=True))
     if swapped:
         image, kernel = kernel, image
     centre = kernel.shape[-2] // 2, kernel.shape[-1] // 2
     result = _correlate(image, kernel.conj(), mode, centre, boundary, fillvalue, dtype)
-    return write(result[..., ::-1, ::-1] if swapped else result, out)
+    return write(_put_back(result[..., ::-1, ::-1] if swapped else result, axes), out)
 
 
 @unfollowed
@@ -49,15 +50,30 @@ def convolve2d(
     fillvalue: Any = 0,
     *,
     method: str = "auto",
+    axes: Any = None,
     dtype: Any = None,
     out: Any = None,
 ) -> Any:
     """As :func:`fastconv.convolve2d`."""
-    image, kernel = np.asarray(in1), np.asarray(in2)
+    image, kernel = _rows_and_columns_last(in1, in2, axes)
     if mode == "valid" and any(n < k for n, k in zip(image.shape[-2:], kernel.shape[-2:], strict=True)):
         image, kernel = kernel, image
     centre = (kernel.shape[-2] - 1) // 2, (kernel.shape[-1] - 1) // 2
-    return write(_correlate(image, kernel[..., ::-1, ::-1], mode, centre, boundary, fillvalue, dtype), out)
+    result = _correlate(image, kernel[..., ::-1, ::-1], mode, centre, boundary, fillvalue, dtype)
+    return write(_put_back(result, axes), out)
+
+
+def _rows_and_columns_last(in1: Any, in2: Any, axes: Any) -> tuple[Any, Any]:
+    """Both inputs with ``axes`` last; a kernel of 2 dimensions as it is."""
+    image, kernel = np.asarray(in1), np.asarray(in2)
+    if axes is not None:
+        image = np.moveaxis(image, axes, (-2, -1))
+        kernel = kernel if kernel.ndim == 2 else np.moveaxis(kernel, axes, (-2, -1))
+    return image, kernel
+
+
+def _put_back(result: Any, axes: Any) -> Any:
+    return result if axes is None else np.moveaxis(result, (-2, -1), axes)
 
 
 def _correlate(

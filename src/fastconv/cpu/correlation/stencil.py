@@ -42,10 +42,11 @@ def shapes(parts: int) -> list[tuple[int, int]]:
 
 
 class Source(NamedTuple):
-    """Pixels in memory: the address of the first, and pixels from row to row."""
+    """Pixels in memory: the address of the first, and numbers from row to row and from column to column."""
 
     address: int | np.int64
     pitch: int
+    step: int | np.int64
 
 
 class Piece(NamedTuple):
@@ -80,7 +81,7 @@ def correlate_strip(
 ) -> Any:
     """Correlate a strip of ``columns`` vectors with a ``piece`` of a kernel: result (i, j) of ``place`` for
     i < height, j < kept = (+= if ``add``) sum over a < piece.rows, b < piece.width of
-    tap (a, b) * pixel (i + a, j + b) of ``source``, whose dtype is that of the taps.
+    tap (a, b) * number (i + a, j + b * source.step) of ``source``, whose dtype is that of the taps.
 
     (piece.rows, columns) is one of :func:`shapes`; a strip of one vector keeps ``kept`` results of each row,
     a wider one all. Sums of the ``piece.rows`` output rows that a pixel belongs to are in flight at once, so
@@ -112,17 +113,21 @@ def correlate_strip(
 
 
 @contextmanager
-def _count_up_to(builder: Any, count: Any) -> Iterator[Any]:
-    """A loop that does not ask before its first turn: one that does moves all sums twice."""
-    start, body, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+def _side_by_side(builder: Any, starts: tuple[Any, Any], steps: tuple[Any, Any], end: Any) -> Iterator[Any]:
+    """A loop with two pointers that move on by so many reals, until the first is at ``end``. It does not ask
+    before its first turn: one that does moves all sums twice. A count beside the pointers would take an
+    eighth longer with 3 x 3 taps."""
+    before, body, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
     builder.branch(body)
     builder.position_at_end(body)
-    index = builder.phi(_i64)
-    index.add_incoming(_i64(0), start)
-    yield index
-    following = builder.add(index, _i64(1))
-    index.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, count), body, after)
+    pointers = [builder.phi(start.type) for start in starts]
+    for pointer, start in zip(pointers, starts, strict=True):
+        pointer.add_incoming(start, before)
+    yield pointers
+    following = [builder.gep(pointer, [step]) for pointer, step in zip(pointers, steps, strict=True)]
+    for pointer, value in zip(pointers, following, strict=True):
+        pointer.add_incoming(value, builder.block)
+    builder.cbranch(builder.icmp_unsigned("!=", following[0], end), body, after)
     builder.position_at_end(after)
 
 
@@ -131,7 +136,7 @@ class _Strip:
 
     def __init__(self, context: Any, builder: Any, arrays: Any, args: Any) -> None:
         source, piece, place, _, self.height, self.kept, self.add, self.stream = args
-        address, self.pitch = cgutils.unpack_tuple(builder, source)
+        address, self.pitch, self.step = cgutils.unpack_tuple(builder, source)
         weights, first, self.tap_pitch, self.rows, self.width = cgutils.unpack_tuple(builder, piece)
         results, target, self.out_pitch = cgutils.unpack_tuple(builder, place)
         taps, out = arrays
@@ -168,15 +173,16 @@ class _Strip:
         ]
         for total in (total for row in sums for vector in row for total in vector):
             builder.store(zero, total)
-        length = builder.add(self.height, _i64(rows - 1))
-        with cgutils.for_range(builder, length, intp=_i64) as line:
+        lines = builder.add(self.height, _i64(rows - 1))
+        steps = [builder.mul(step, _i64(self.parts)) for step in (self.step, self.tap_pitch)]
+        length = builder.mul(steps[0], self.width)
+        with cgutils.for_range(builder, lines, intp=_i64) as line:
             row = self._at(self.x, builder.mul(line.index, self.pitch))
             ahead = self._at(row, builder.mul(self.pitch, _i64(PREFETCH_ROWS)))
             for q in range(columns + 1):
                 _prefetch(builder, builder.gep(ahead, [_i64(q * self.lanes)]))
-            with _count_up_to(builder, self.width) as index:
-                tap = self._at(self.w, builder.mul(index, self.tap_pitch))
-                self._add_products(self._at(row, index), tap, sums)
+            with _side_by_side(builder, (row, self.w), steps, builder.gep(row, [length])) as (cell, tap):
+                self._add_products(cell, tap, sums)
             done = builder.sub(line.index, _i64(rows - 1))
             with builder.if_then(builder.icmp_signed(">=", done, _i64(0))):
                 place = self._at(self.y, builder.mul(done, self.out_pitch))

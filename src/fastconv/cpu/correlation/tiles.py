@@ -17,15 +17,16 @@ from fastconv.cpu.correlation.stencil import (
     Source,
     correlate_strip,
 )
-from fastconv.cpu.kernels import kernel, own, record, share
+from fastconv.cpu.kernels import kernel, own, part_of, record, share
 from fastconv.cpu.simd import copy_line, fence, prefetch
 
 INTEGERS = """
-pictures height width kernels kernel_rows kernel_columns results out_rows out_columns
-above left boundary direct stream pieces tile_rows tile_columns length
+height width spacing pitch kernels kernel_rows kernel_columns results out_rows out_columns out_pitch
+out_length above left boundary direct stream pieces tile_rows tile_columns length
 """
-"""Numbers of the records: images of height x width, kernels, and results of out_rows x out_columns. ``above``
-and ``left`` of the image the first window begins; ``boundary`` is what lies outside, see :func:`_inner`;
+"""Numbers of the records: images of height x width, kernels, and results of out_rows x out_columns, in memory
+as ``lines.Lines`` say: widths and columns count the numbers of all images that are interleaved. ``above`` and
+``left`` of the image the first window begins; ``boundary`` is what lies outside, see :func:`_inner`;
 ``direct`` is 1 if the image is read where it lies, ``stream`` if results are written past the caches.
 ``length`` is that of a worker's strip."""
 
@@ -54,20 +55,19 @@ class Area(NamedTuple):
 
 @kernel(FILTER, which=np.int64, passes=np.int64)
 def correlate(p, chunk, worker):
-    """images (I, H, W); taps (K, kw, kh); which (B, 2): image and kernel of a result; passes (P, 5);
-    fill (1,); out (B, Ho, Wo). strip: a worker's scratch."""
-    images = carray(p.images, (p.pictures, p.height, p.width))
+    """images, out: flat, see ``lines.Lines`` also for which (B, 3); taps (K, kw, kh); passes (P, 5);
+    fill (1,). strip: a worker's scratch."""
     taps = carray(p.taps, (p.kernels, p.kernel_columns, p.kernel_rows))
-    which, passes = carray(p.which, (p.results, 2)), carray(p.passes, (p.pieces, 5))
-    out = carray(p.out, p.results * p.out_rows * p.out_columns)
+    which, passes = carray(p.which, (p.results, 3)), carray(p.passes, (p.pieces, 5))
+    out = carray(p.out, p.out_length)
     strip = own(p, p.strip, worker, p.length)
     stream = p.stream == 1 and _evenly_aligned(p, out)
     first, last = share(p, chunk, _tiles(p))
     for task in range(first, last):
         b, tile = _tile(p, task)
-        start = (b * p.out_rows + tile.row) * p.out_columns + tile.column
-        weights = Taps(taps[which[b, 1]], passes)
-        filter_tile(p, images[which[b, 0]], weights, tile, strip, Place(out, start, p.out_columns), stream)
+        image = part_of(p.images, which[b, 0], (p.height, p.pitch))
+        place = Place(out, which[b, 2] + tile.row * p.out_pitch + tile.column, p.out_pitch)
+        filter_tile(p, image, Taps(taps[which[b, 1]], passes), tile, strip, place, stream)
     fence()
 
 
@@ -76,25 +76,24 @@ def correlate_twice(p, chunk, worker):
     """As :func:`correlate`, by rows (K, kw, 1) and then columns (K, 1, kh); if ``careful``, results that are
     not finite, or not beyond doubt by ``least`` (K, 2) of ``rank1.Factors``, are summed again with ``taps``.
     between: a worker's scratch, like strip."""
-    images = carray(p.images, (p.pictures, p.height, p.width))
     taps = carray(p.taps, (p.kernels, p.kernel_columns, p.kernel_rows))
     rows = carray(p.rows, (p.kernels, p.kernel_columns, 1))
     columns = carray(p.columns, (p.kernels, 1, p.kernel_rows))
-    which, passes = carray(p.which, (p.results, 2)), carray(p.passes, (p.pieces, 5))
+    which, passes = carray(p.which, (p.results, 3)), carray(p.passes, (p.pieces, 5))
     row_passes = carray(p.row_passes, (p.row_pieces, 5))
     column_passes = carray(p.column_passes, (p.column_pieces, 5))
     least = carray(p.least, (p.kernels, 2))
-    out = carray(p.out, p.results * p.out_rows * p.out_columns)
+    out = carray(p.out, p.out_length)
     strip, between = own(p, p.strip, worker, p.length), own(p, p.between, worker, p.length)
     first, last = share(p, chunk, _tiles(p))
     for task in range(first, last):
         b, tile = _tile(p, task)
-        image, k = images[which[b, 0]], which[b, 1]
+        image, k = part_of(p.images, which[b, 0], (p.height, p.pitch)), which[b, 1]
         higher = Area(tile.row, tile.column, tile.rows + p.kernel_rows - 1, tile.columns)
         by_rows = Place(between, np.int64(0), tile.columns)
         filter_tile(p, image, Taps(rows[k], row_passes), higher, strip, by_rows, False)
-        place = Place(out, (b * p.out_rows + tile.row) * p.out_columns + tile.column, p.out_columns)
-        source = Source(np.int64(between.ctypes.data), tile.columns)
+        place = Place(out, which[b, 2] + tile.row * p.out_pitch + tile.column, p.out_pitch)
+        source = Source(np.int64(between.ctypes.data), tile.columns, np.int64(1))
         sweep(source, Taps(columns[k], column_passes), place, tile.rows, tile.columns, False)
         if p.careful == 1:
             again = _doubtful(place, tile, least[k])
@@ -121,7 +120,7 @@ def _tile(p, task):
 @numba.njit(error_model="numpy")
 def _evenly_aligned(p, out):
     """Whether the rows of ``out`` are whole vectors, and vectors can begin at multiples of their size."""
-    return p.out_columns * out.itemsize % VECTOR_BYTES == 0 and out.ctypes.data % out.itemsize == 0
+    return p.out_pitch * out.itemsize % VECTOR_BYTES == 0 and out.ctypes.data % out.itemsize == 0
 
 
 @numba.njit(error_model="numpy")
@@ -159,16 +158,16 @@ def filter_tile(p, image, weights, tile, strip, place, stream):
     Where the kernel fits into the image, straight from there; the rest, rounded up to whole strips, from a
     padded copy: alone, a vector takes 1.4 to 1.8 times as long as in a strip.
     """
-    height, width = image.shape
     kw, kh = weights.taps.shape
     i, j, m, n = tile
     out, target, pitch = place
+    reach = (kw - 1) * p.spacing
     lanes = VECTOR_BYTES // weights.taps.itemsize
     wide = weights.passes[0, 4] * lanes
     skip = -(out.ctypes.data // out.itemsize + target) % lanes if stream else 0
     rest = (n - skip) % lanes if stream else 0
-    top, bottom = _inside(i, m, p.above, height - kh + 1)
-    left, right = _inside(j, n, p.left, width - kw + 1)
+    top, bottom = _inside(i, m, p.above, p.height - kh + 1)
+    left, right = _inside(j, n, p.left, p.width - reach)
     left, right = _edge(left, skip, wide), n - _edge(n - right, rest, wide)
     if p.direct == 0 or bottom <= top or right - left < wide:
         top = bottom = m
@@ -180,15 +179,13 @@ def filter_tile(p, image, weights, tile, strip, place, stream):
         (top, bottom, right, n),
     ):
         if r1 > r0 and c1 > c0:
-            across = max(c1 - c0, lanes) + kw - 1
-            under = Area(i + r0 - p.above, j + c0 - p.left, r1 - r0 + kh - 1, c1 - c0 + kw - 1)
-            _pad(p, image, under, strip, across)
-            source = Source(np.int64(strip.ctypes.data), across)
+            under = Area(i + r0 - p.above, j + c0 - p.left, r1 - r0 + kh - 1, c1 - c0)
+            source = _copied(p, image, under, kw, strip)
             part = Place(out, target + r0 * pitch + c0, pitch)
             sweep(source, weights, part, r1 - r0, c1 - c0, False)
     if bottom > top:
-        start = (i + top - p.above) * width + j + left - p.left
-        source = Source(np.int64(image.ctypes.data) + start * image.itemsize, width)
+        start = (i + top - p.above) * p.pitch + j + left - p.left
+        source = Source(np.int64(image.ctypes.data) + start * image.itemsize, p.pitch, p.spacing)
         part = Place(out, target + top * pitch + left, pitch)
         sweep(source, weights, part, bottom - top, right - left, stream)
 
@@ -217,7 +214,8 @@ def sweep(source, weights, place, m, n, stream):
         part = Place(place.results, place.start + j, place.pitch)
         for k in range(passes.shape[0]):
             a, rows, b, width = passes[k, 0], passes[k, 1], passes[k, 2], passes[k, 3]
-            pixels = Source(source.address + (a * source.pitch + b + j) * itemsize, source.pitch)
+            first = source.address + (a * source.pitch + b * source.step + j) * itemsize
+            pixels = Source(first, source.pitch, source.step)
             piece = Piece(flat, b * kh + a, kh, rows, width)
             correlate_strip(pixels, piece, part, columns, m, min(lanes, n), k > 0, stream and columns > 1)
         j += columns * lanes
@@ -231,23 +229,40 @@ def _inside(start, length, before, count):
 
 
 @numba.njit(error_model="numpy")
-def _pad(p, image, area, strip, pitch):
-    """strip[r * pitch + c] = pixel (r, c) of an ``area`` of the padded image; 0 in the rest of a row, for
-    vectors reach there: what lies in memory may be denormal numbers, each 100 times as slow."""
-    height, width = image.shape
+def _copied(p, image, area, kw, strip):
+    """The pixels of an ``area`` of the padded image and right of it, which kw taps need, in a ``strip``: one
+    run in each row, or one for each tap if they lie further apart than that."""
+    row, column, m, n = area
+    wide = max(n, VECTOR_BYTES // strip.itemsize)
+    step = min(p.spacing, wide)
+    runs, reach = (1, (kw - 1) * step) if step == p.spacing else (kw, 0)
+    length = wide + reach
+    for b in range(runs):
+        under = Area(row, column + b * p.spacing, m, n + reach)
+        _pad(p, image, under, strip[b * wide :], length, runs * length)
+    return Source(np.int64(strip.ctypes.data), runs * length, step)
+
+
+@numba.njit(error_model="numpy")
+def _pad(p, image, area, strip, length, pitch):
+    """strip[r * pitch + c] = number (r, c) of an ``area`` of the padded image; 0 in the rest of ``length``:
+    vectors reach there, and what lies in memory may be denormal numbers, each 100 times as slow."""
+    height, width = p.height, p.width
     row, column, m, n = area
     boundary, fill = p.boundary, carray(p.fill, 1)[0]
     lo = min(max(-column, 0), n)
     hi = max(min(width - column, n), lo)
     for r in range(m):
         line = strip[r * pitch : r * pitch + n]
-        strip[r * pitch + n : (r + 1) * pitch] = 0
-        y = _inner(row + r, height, boundary)
+        strip[r * pitch + n : r * pitch + length] = 0
+        y = row + r
+        if y < 0 or y >= height:
+            y = _inner(y, height, 1, boundary)
         if y < 0:
             line[:] = fill
             continue
         source = image[y]
-        ahead = np.int64(source.ctypes.data) + (PREFETCH_ROWS * width + column) * image.itemsize
+        ahead = np.int64(source.ctypes.data) + (PREFETCH_ROWS * p.pitch + column) * image.itemsize
         for offset in range(0, n * image.itemsize, 64):
             prefetch(ahead + offset)
         # slices, so that LLVM sees plain indices that never wrap around, and vectorises
@@ -255,21 +270,19 @@ def _pad(p, image, area, strip, pitch):
             copy_line(source[column + lo : column + hi], line[lo:hi])
         for part in ((0, lo), (hi, n)):
             for c in range(part[0], part[1]):
-                x = _inner(column + c, width, boundary)
-                if x < 0:
+                if boundary == 0:
                     line[c] = fill
                 else:
-                    line[c] = source[x]
+                    line[c] = source[_inner(column + c, width, p.spacing, boundary)]
 
 
 @numba.njit(error_model="numpy")
-def _inner(position, n, boundary):
-    """The pixel of n that stands at ``position``, maybe outside; -1 for the fill value."""
-    if 0 <= position < n:
-        return position
+def _inner(position, n, spacing, boundary):
+    """Which of n numbers, of ``spacing`` images interleaved, stands at a ``position`` outside; -1 for the
+    fill value."""
     if boundary == 0:
         return np.int64(-1)
     if boundary == 1:
         return position % n
     folded = position % (2 * n)
-    return folded if folded < n else 2 * n - 1 - folded
+    return folded if folded < n else 2 * n - spacing - folded + 2 * (folded % spacing)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fastconv._checks import working_dtype
 from fastconv._shared.rank1 import Factors
 from fastconv._specs.correlation import Filter
-from fastconv.cpu.arrays import Array, batch_index, native
+from fastconv.cpu.arrays import Array, native
+from fastconv.cpu.correlation.lines import Lines
 from fastconv.cpu.correlation.stencil import MOST_ROWS, MOST_VECTORS, VECTOR_BYTES, vectors
 from fastconv.cpu.correlation.tiles import correlate, correlate_twice
 from fastconv.cpu.kernels import Job
@@ -54,8 +55,8 @@ BOUNDARIES = ("fill", "wrap", "symm")
 class Direct:
     """``sums`` = images correlated with kernels, whose taps are conjugated or turned already."""
 
-    def __init__(self, spec: Filter) -> None:
-        how = conditions(spec, twice=False)
+    def __init__(self, spec: Filter, lines: Lines) -> None:
+        how = conditions(spec, lines, twice=False)
         tile = tile_of(spec, how)
         self.work = how.work
         chunks, scratch = chunks_for(spec, how, tile), {"strip": tile.length}
@@ -70,8 +71,8 @@ class Twice:
     the kernels are. Results that do not come out finite, or are in doubt, are summed directly afterwards: all
     sums are then in the right place within the bounds of direct ones, with the same NaN and infinities."""
 
-    def __init__(self, spec: Filter) -> None:
-        how = conditions(spec, twice=True)
+    def __init__(self, spec: Filter, lines: Lines) -> None:
+        how = conditions(spec, lines, twice=True)
         tile = tile_of(spec, how)
         self.work, self.real = how.work, np.zeros(1, how.work).real.dtype
         self.fill = spec.fillvalue
@@ -121,7 +122,7 @@ class Conditions(NamedTuple):
     Sums are kept in ``work``. Tiles are read where they lie in the image if ``direct``, else copied;
     ``whole`` ones are copied, or filtered twice. A ``large`` result is written past the caches, if kernels
     can (``stream``). Each image is cut into a multiple of ``share`` tiles; a ``serial`` call is for one
-    thread.
+    thread. Images lie in ``lines``, and results in rows of ``columns`` numbers.
     """
 
     work: np.dtype[Any]
@@ -131,6 +132,8 @@ class Conditions(NamedTuple):
     stream: bool
     serial: bool
     share: int
+    lines: Lines
+    columns: int
 
 
 class Tile(NamedTuple):
@@ -141,7 +144,7 @@ class Tile(NamedTuple):
     length: int
 
 
-def conditions(spec: Filter, *, twice: bool) -> Conditions:
+def conditions(spec: Filter, lines: Lines, *, twice: bool) -> Conditions:
     """For filters in one pass, or ``twice``, by rows and by columns."""
     work, kinds = working_dtype(spec.dtype), elements(spec)
     kh, kw = spec.kernel[-2:]
@@ -149,17 +152,19 @@ def conditions(spec: Filter, *, twice: bool) -> Conditions:
     direct, large = kinds["images"] == work, outputs * kinds["out"].itemsize >= LARGE
     stream = large and not twice and len(passes(kh, kw, work.kind)) == 1 and kinds["out"] == work
     serial = outputs * (kh + kw if twice else kh * kw) <= SERIAL_PRODUCTS
-    many = serial or prod(spec.batch) >= IMAGES_PER_THREAD * threads()
+    many = serial or len(lines.which) >= IMAGES_PER_THREAD * threads()
     share = 1 if many else threads()  # as many tiles for every thread
-    return Conditions(work, direct, twice or not direct, large, stream, serial, share)
+    columns = spec.size[1] * lines.spacing
+    return Conditions(work, direct, twice or not direct, large, stream, serial, share, lines, columns)
 
 
 def tile_of(spec: Filter, how: Conditions) -> Tile:
     """The tiles of a filter."""
-    (height, width), (kh, kw), itemsize = spec.size, spec.kernel[-2:], how.work.itemsize
+    (height, _), (kh, kw), itemsize = spec.size, spec.kernel[-2:], how.work.itemsize
+    lanes, spacing, width = VECTOR_BYTES // itemsize, how.lines.spacing, how.columns
     across = max(1, round(width / (TILE_COLUMNS if how.whole else DIRECT_COLUMNS)))
     columns = min(width, -(-width // (16 * across)) * 16)
-    pitch = max(columns, VECTOR_BYTES // itemsize) + kw - 1
+    pitch = copied(max(columns, lanes), kw, spacing)
     most = min(ROWS_PER_PASS * min(kh, rows_in_flight(how.work.kind)), LARGE_ROWS if how.large else height)
     if not how.direct:
         most = min(most, max(TILE_BYTES // (pitch * itemsize) - kh + 1, kh, 8))
@@ -168,14 +173,20 @@ def tile_of(spec: Filter, how: Conditions) -> Tile:
     if how.whole:
         return Tile(rows, columns, (rows + kh - 1) * pitch)
     # what filter_tile may copy: rows outside the image, or both edges, and less than a strip between them
-    above, beside = min(rows, 2 * kh), min(pitch, 4 * MOST_VECTORS * VECTOR_BYTES // itemsize + 3 * kw)
+    edges = min(max(columns, lanes), 4 * MOST_VECTORS * lanes + 2 * kw * spacing)
+    above, beside = min(rows, 2 * kh), copied(edges, kw, spacing)
     return Tile(rows, columns, max((above + kh - 1) * pitch, (rows + kh - 1) * beside))
+
+
+def copied(columns: int, kw: int, spacing: int) -> int:
+    """Numbers in a row of a strip under so many results: one run, or a run for each tap if these lie so far
+    apart that runs do not overlap."""
+    return columns + (kw - 1) * min(spacing, columns)
 
 
 def chunks_for(spec: Filter, how: Conditions, tile: Tile) -> int:
     """Into how many chunks to cut the tiles."""
-    (height, width), batch = spec.size, prod(spec.batch)
-    tiles = batch * -(-height // tile.rows) * -(-width // tile.columns)
+    tiles = len(how.lines.which) * -(-spec.size[0] // tile.rows) * -(-how.columns // tile.columns)
     return chunks_of_long(tiles, serially=how.serial)
 
 
@@ -189,18 +200,18 @@ def elements(spec: Filter) -> dict[str, np.dtype[Any]]:
 
 def numbers(spec: Filter, how: Conditions, tile: Tile) -> dict[str, Any]:
     """All of ``tiles.FILTER`` that is known before the arrays are."""
-    (*images, height, width), (*kernels, kh, kw) = spec.image, spec.kernel
+    (height, width), (*kernels, kh, kw), lines = spec.image[-2:], spec.kernel, how.lines
     pieces = passes(kh, kw, how.work.kind)
-    own = (batch_index(tuple(batch), spec.batch) for batch in (images, kernels))
     return {
-        "pictures": prod(images), "height": height, "width": width,
+        "height": height, "width": width * lines.spacing, "spacing": lines.spacing, "pitch": lines.pitch,
         "kernels": prod(kernels), "kernel_rows": kh, "kernel_columns": kw,
-        "results": prod(spec.batch), "out_rows": spec.size[0], "out_columns": spec.size[1],
-        "above": spec.before[0], "left": spec.before[1], "boundary": BOUNDARIES.index(spec.boundary),
+        "results": len(lines.which), "out_rows": spec.size[0], "out_columns": how.columns,
+        "out_pitch": lines.out_pitch, "out_length": prod(spec.shape),
+        "above": spec.before[0], "left": spec.before[1] * lines.spacing,
+        "boundary": BOUNDARIES.index(spec.boundary),
         "direct": how.direct, "stream": how.stream, "pieces": len(pieces),
         "tile_rows": tile.rows, "tile_columns": tile.columns, "length": tile.length,
-        "passes": pieces, "which": np.stack(list(own), axis=1),
-        "fill": np.array([spec.fillvalue]).astype(how.work),
+        "passes": pieces, "which": lines.which, "fill": np.array([spec.fillvalue]).astype(how.work),
     }  # fmt: skip
 
 
