@@ -107,12 +107,6 @@ def exchange(columns: Array, target: Array) -> None:
         target[..., column] = columns[..., column, :]
 
 
-def batch_index(batch: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """For each element of the broadcast ``shape``, the flat index of its element in ``batch``."""
-    own = np.arange(prod(batch), dtype=np.int64).reshape(batch)
-    return np.ascontiguousarray(np.broadcast_to(own, shape)).reshape(-1)
-
-
 def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     """The memory under ``x`` as one flat array, with the index of the first element and
     the strides in elements, 1 along axes of length 1. Copies only if the elements themselves are

@@ -174,7 +174,8 @@ class _Strip:
         for total in (total for row in sums for vector in row for total in vector):
             builder.store(zero, total)
         lines = builder.add(self.height, _i64(rows - 1))
-        steps = [builder.mul(step, _i64(self.parts)) for step in (self.step, self.tap_pitch)]
+        parts = _i64(self.parts)
+        steps = builder.mul(self.step, parts), builder.mul(self.tap_pitch, parts)
         length = builder.mul(steps[0], self.width)
         with cgutils.for_range(builder, lines, intp=_i64) as line:
             row = self._at(self.x, builder.mul(line.index, self.pitch))
