@@ -71,7 +71,7 @@ class Correlation:
 
 def _method(spec: Filter) -> Sums:
     """What computes sums of an image and taps."""
-    if pays(spec):
+    if spec.image_axes == LAST == spec.axes and pays(spec):
         return Turned(spec, _unturned)
     return _unturned(spec)
 
@@ -81,7 +81,7 @@ def _unturned(spec: Filter) -> Sums:
     if spec.method == "fft":
         return Spectra(spec)
     rows = lines(spec)
-    if rows is None:
+    if rows is None or (rows.spacing > 1 and pays(spec)):
         return Planes(spec)
     if spec.method == "separable" or (
         spec.method == "auto" and worth_factoring(prod(spec.shape), spec.kernel)

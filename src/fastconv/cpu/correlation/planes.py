@@ -12,6 +12,7 @@ from fastconv._checks import working_dtype
 from fastconv._specs.correlation import Filter, Layer
 from fastconv.cpu.arrays import Array, deliver, readable, result
 from fastconv.cpu.correlation import blocks, channels, dense
+from fastconv.cpu.correlation.lines import lines
 from fastconv.cpu.correlation.stencil import VECTOR_BYTES
 from fastconv.cpu.correlation.tiling import Direct
 from fastconv.cpu.correlation.turned import Turned, pays
@@ -49,7 +50,7 @@ class Planes:
             (images, groups, multiplier), window.output, (top, left), "fill",
             spec.dtype.type(0).tobytes(), "direct", False,
         )  # fmt: skip
-        self.direct = Turned(each, Direct) if pays(each, COPIED) else Direct(each)
+        self.direct = Turned(each, _direct) if pays(each, COPIED) else _direct(each)
 
     @cached_property
     def elsewhere(self) -> Any:
@@ -70,6 +71,12 @@ class Planes:
             if sums is not target:
                 target[...] = sums
         return deliver(target, out)
+
+
+def _direct(spec: Filter) -> Direct:
+    rows = lines(spec)
+    assert rows is not None, "images are planes"
+    return Direct(spec, rows)
 
 
 plan = Planes
