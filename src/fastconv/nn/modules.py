@@ -71,10 +71,12 @@ class PackedLayer(PackedModule):
             raise ValueError(f"{name}: steps must be of {[*PARAMETERS]}, got {self.steps!r}")
         for bit in range(weight_bits):  # one buffer for each, since kernels keep their own layout of a tensor
             self.register_buffer(f"words{bit}", zero_words(*shape, signs))
-            self.register_buffer(f"scale{bit}", torch.zeros(shape[0]) if scaled else None)
-        self.register_buffer("bias", torch.zeros(shape[0]) if biased else None)
+            self.register_buffer(
+                f"scale{bit}", torch.zeros(shape[0], dtype=torch.float32) if scaled else None
+            )
+        self.register_buffer("bias", torch.zeros(shape[0], dtype=torch.float32) if biased else None)
         rows = sum(PARAMETERS[kind] for kind in self.steps)
-        self.register_buffer("constants", torch.zeros(rows, shape[0]) if rows else None)
+        self.register_buffer("constants", torch.zeros(rows, shape[0], dtype=torch.float32) if rows else None)
         bounds = torch.zeros(shape[0], dtype=torch.float32 if self.steps else torch.int32)
         signed = "signs" in self.gives
         self.register_buffer("tau", bounds if signed else None)

@@ -36,7 +36,7 @@ class PackSigns(PackedModule):
     def __init__(self, length: int, image: bool = True, comparing: bool = False) -> None:
         super().__init__()
         self.length, self.image, self.comparing = length, image, comparing
-        self.register_buffer("tau", torch.zeros(length) if comparing else None)
+        self.register_buffer("tau", torch.zeros(length, dtype=torch.float32) if comparing else None)
         self.register_buffer("flip", torch.zeros(length, dtype=torch.bool) if comparing else None)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class Shift(nn.Module):
     def __init__(self, channels: int, image: bool = True) -> None:
         super().__init__()
         self.channels, self.image = channels, image
-        self.register_buffer("shift", torch.zeros(channels))
+        self.register_buffer("shift", torch.zeros(channels, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + (self.shift[:, None, None] if self.image else self.shift)
@@ -40,7 +40,7 @@ class Scale(nn.Module):
     def __init__(self, channels: int, image: bool = True) -> None:
         super().__init__()
         self.channels, self.image = channels, image
-        self.register_buffer("scale", torch.ones(channels))
+        self.register_buffer("scale", torch.ones(channels, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * (self.scale[:, None, None] if self.image else self.scale)

@@ -193,8 +193,10 @@ def _check_signs(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
     """Refuse modules that do not give the sign of every number that is tried."""
     tiny = torch.finfo(torch.float32).smallest_normal
     numbers = [0.0, -0.0, tiny, -tiny, tiny / 4, -tiny / 4, torch.inf, -torch.inf, torch.nan, 1.0, -1.0]
-    tried = torch.cat([torch.tensor(numbers), torch.randn(53)]).reshape(1, 4, 4, 4)
-    expected = torch.where(tried >= 0, 1.0, -1.0)
+    tried = torch.cat(
+        [torch.tensor(numbers, dtype=torch.float32), torch.randn(53, dtype=torch.float32)]
+    ).reshape(1, 4, 4, 4)
+    expected = torch.where(tried >= 0, 1.0, -1.0).float()
     for name, module in model.named_modules():
         if isinstance(module, kinds):
             given = module(tried.clone())

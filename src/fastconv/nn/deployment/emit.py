@@ -177,7 +177,7 @@ class _Emitter:
         bounds = None
         if fits:
             gives.append("signs")
-            zeros = torch.zeros(module.weight.shape[0], device=module.weight.device)
+            zeros = torch.zeros_like(module.weight[:, 0].flatten(1)[:, 0])
             bounds = (zeros, zeros.bool()) if taken[0] is None else (taken[0].tau, taken[0].flip)
         found = () if product.steps is None else product.steps.found
         rows_only = not image and any(along_axis_1(plan.module(node)) for node in product.chain)
@@ -189,7 +189,7 @@ class _Emitter:
             self.shared[end, id(taken[0])] = Words(given["signs"], module.weight.shape[0], image)
             if taken[0] is None and product.steps is not None and product.steps.never_negative:
                 sign = self.needs.taken[end][0][0]
-                self.notes.constant(sign, torch.ones(module.weight.shape[0], dtype=torch.bool), product.chain)
+                self.notes.constant(sign, zeros == 0, product.chain)
         for node in product.chain:
             self.notes.tell(node, f"a step of {product.layer.meta['name'] or 'the layer'}")
 

@@ -67,7 +67,9 @@ class Steps:
         if layer.bias is not None:
             self.found.append(Found("shift", (layer.bias.detach().float(),)))
         if not self.found:
-            self.found.append(Found("scale", (torch.ones(self.filters, device=self.device),)))
+            self.found.append(
+                Found("scale", (torch.ones(self.filters, dtype=torch.float32, device=self.device),))
+            )
         self.added = False
 
     def add(self) -> bool:
@@ -134,7 +136,9 @@ def _affine(norm: nn.Module, steps: Steps) -> Found | None:
     """s and b with norm(v) = s * v + b for all v that come."""
     with torch.no_grad():
         shape = (2, steps.filters, 1, 2) if steps.image else (2, steps.filters)
-        b = norm(torch.zeros(shape, device=steps.device))[(0, slice(None), 0, 0) if steps.image else 0]
+        b = norm(torch.zeros(shape, dtype=torch.float32, device=steps.device))[
+            (0, slice(None), 0, 0) if steps.image else 0
+        ]
         weight = torch.ones_like(b) if norm.weight is None else norm.weight.detach()
         root = weight * (1 / torch.sqrt(norm.running_var + norm.eps))
         for kind in ("fused", "affine"):
@@ -176,7 +180,7 @@ def _searched(kind: str, norm: nn.Module, steps: Steps, root: Tensor, b: Tensor)
 def _normalized(norm: nn.Module, steps: Steps, channels: slice) -> tuple[Tensor, Tensor]:
     """What ``norm`` makes of every number, (P, channels), in both layouts."""
     values = steps.values(channels)
-    full = torch.zeros(len(values), steps.filters, device=steps.device)
+    full = torch.zeros(len(values), steps.filters, dtype=torch.float32, device=steps.device)
     full[:, channels] = values
     if not steps.image:
         given = norm(full)[:, channels]
@@ -218,7 +222,7 @@ def _apply(kind: str, v: Tensor, numbers: tuple[Tensor, ...]) -> Tensor:
     if kind == "prelu":
         return torch.where(v < 0, v * numbers[0], v)
     if kind == "relu":
-        return torch.where(v < 0, torch.zeros(()), v)
+        return torch.where(v < 0, torch.zeros_like(v), v)
     low, high = numbers
     v = torch.where(v < low, low, v)
     return torch.where(v > high, high, v)
@@ -235,7 +239,7 @@ def fused(s: Tensor, v: Tensor, b: Tensor) -> Tensor:
     part = total - product
     error = (product - (total - part)) + (b - part)
     even = (total.view(torch.int64) & 1) == 0
-    beside = torch.nextafter(total, torch.where(error > 0, torch.inf, -torch.inf).double())
+    beside = torch.nextafter(total, torch.copysign(torch.full_like(error, torch.inf), error))
     return torch.where((error != 0) & even & total.isfinite(), beside, total).float()
 
 
@@ -243,7 +247,7 @@ def _exact(module: nn.Module, filters: int, image: bool, device: torch.device) -
     """Steps of a module whose operations round once."""
 
     def each(number: float) -> Tensor:
-        return torch.full((filters,), number, device=device)
+        return torch.full((filters,), number, dtype=torch.float32, device=device)
 
     if type(module) is nn.ReLU:
         return [Found("relu")]
