@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize, prune  # noqa: E402
 
 from fastconv import nn  # noqa: E402
 from fastconv.nn import binary_layer, gradients, operators  # noqa: E402
+from fastconv.nn.fakes import float_result  # noqa: E402
 from fastconv.nn.layers import ONE_PIXEL  # noqa: E402
 
 NO_NEGATIVE = "no number of a batch .* is negative"
@@ -102,7 +103,7 @@ def residual_of(x, bits, dtype):
 @torch.no_grad()
 def formula(layer, x):
     """What a layer computes, written down step by step."""
-    dtype, weight = operators.float_result(x.dtype), layer.weight
+    dtype, weight = float_result(x.dtype), layer.weight
     image = isinstance(layer, nn.BinaryConv2d)
     one_bit = layer.activation_bits == 1
     if one_bit:

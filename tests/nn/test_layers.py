@@ -19,6 +19,7 @@ from torch.nn import functional  # noqa: E402
 from fastconv import nn  # noqa: E402
 from fastconv.nn import gradients, operators  # noqa: E402
 from fastconv.nn.arrays import KEPT  # noqa: E402
+from fastconv.nn.fakes import float_result  # noqa: E402
 from fastconv.nn.products import SAME  # noqa: E402
 
 pytestmark = [
@@ -86,7 +87,7 @@ def assert_forms_agree(layer, x):
     bound *= layer.activation_bits * layer.weight_bits
     bound *= 1 if layer.learned_scale is None else layer.learned_scale.detach().abs().max()
     bound += 1 if layer.bias is None else layer.bias.detach().abs().max()
-    eps = torch.finfo(operators.float_result(x.dtype)).eps
+    eps = torch.finfo(float_result(x.dtype)).eps
     narrow = torch.finfo(x.dtype).eps if x.dtype.itemsize == 2 else 0
     torch.testing.assert_close(trained, binary, rtol=narrow, atol=float(eps * bound), equal_nan=True)
 
@@ -94,7 +95,7 @@ def assert_forms_agree(layer, x):
 def assert_products_agree(layer, trained, binary, terms):
     """Both are alpha * K * y + bias of the same whole y: each number has a bound of its own."""
     narrow = torch.finfo(trained.dtype).eps if trained.dtype.itemsize == 2 else 0
-    eps = torch.finfo(operators.float_result(trained.dtype)).eps
+    eps = torch.finfo(float_result(trained.dtype)).eps
     trained, binary = trained.detach().double(), binary.detach().double()
     size = binary.abs()
     if layer.bias is not None:

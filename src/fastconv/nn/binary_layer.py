@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fastconv._checks import integer
 from fastconv.nn import operators
 from fastconv.nn.calls import is_followed
+from fastconv.nn.fakes import float_result
 from fastconv.nn.gradients import (
     Geometry,
     SignProduct,
@@ -121,7 +122,7 @@ class BinaryLayer(nn.Module):
         """The layer in floats, with the signs that the kernels see, and gradients."""
         rows = self._rows(x)
         self._look_for_negative_numbers(rows)
-        dtype = operators.float_result(x.dtype)
+        dtype = float_result(x.dtype)
         with _full_precision(x.device.type):
             signs, outside = self._binarized(rows, dtype)
             k = self._window_scale(rows) if self.scale == "xnor" else None

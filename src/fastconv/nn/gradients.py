@@ -10,6 +10,7 @@ from torch.autograd import Function, forward_ad
 from torch.nn import functional
 
 from fastconv.nn import operators
+from fastconv.nn.fakes import float_result
 
 Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int], int] | None
 """(stride, padding, dilation, groups) of a convolution, padding with zeros; None for a linear layer."""
@@ -235,7 +236,7 @@ def _mean_under_windows(
     magnitudes = x.abs().unflatten(1, (groups, -1)).mean(dim=2, dtype=torch.float64)
     window = magnitudes.new_ones(groups, 1, *kernel)
     sums = functional.conv2d(pad(magnitudes, sides, 0), window, None, stride, 0, dilation, groups)
-    return (sums / (kernel[0] * kernel[1])).to(operators.float_result(x.dtype))
+    return (sums / (kernel[0] * kernel[1])).to(float_result(x.dtype))
 
 
 def pad(x: Tensor, sides: list[int], value: float | Tensor) -> Tensor:

@@ -13,7 +13,7 @@ No gradient flows through them: ``backward`` says so where numbers come out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ import fastconv
 from fastconv._backends import Array, undisturbed
 from fastconv.adapters.torch_tensors import placed, to_tensor
 from fastconv.nn.arrays import comparison, filters_of, lent, lent_if_any
+from fastconv.nn.fakes import float_result, image_size, numbers_dtype, packed_like, steps_like
 from fastconv.nn.products import conv_product, linear_product, output_size, pair, sides
 from fastconv.packed import PackedFilters, PackedSigns
 
@@ -46,7 +47,7 @@ def pack_signs(x: Tensor, axis: int) -> Tensor:
 
 @pack_signs.register_fake
 def _(x: Tensor, axis: int) -> Tensor:
-    return _packed(x, axis)
+    return packed_like(x, axis)
 
 
 @operator("compare", "(Tensor x, int axis, Tensor tau, Tensor flip) -> Tensor")
@@ -63,7 +64,7 @@ def compare(x: Tensor, axis: int, tau: Tensor, flip: Tensor) -> Tensor:
 
 @compare.register_fake
 def _(x: Tensor, axis: int, tau: Tensor, flip: Tensor) -> Tensor:
-    return _packed(x, axis)
+    return packed_like(x, axis)
 
 
 @operator("unpack_signs", "(Tensor words, int length, ScalarType dtype) -> Tensor")
@@ -136,8 +137,8 @@ def xnor_conv2d(
 @xnor_conv2d.register_fake
 def _(x: Tensor, filters: Tensor, channels: int, *options: Any) -> Tensor:
     *geometry, _groups, _pad_value = options[:5]
-    rows, columns = output_size(_size(x), filters.shape[1:3], *geometry)
-    return x.new_empty((x.shape[0], filters.shape[0], rows, columns), dtype=_numbers(x, *options[5:]))
+    rows, columns = output_size(image_size(x), filters.shape[1:3], *geometry)
+    return x.new_empty((x.shape[0], filters.shape[0], rows, columns), dtype=numbers_dtype(x, *options[5:]))
 
 
 @operator(
@@ -172,9 +173,9 @@ def xnor_conv2d_steps(x: Tensor, filters: Tensor, channels: int, *options: Any) 
 
 @xnor_conv2d_steps.register_fake
 def _(x: Tensor, filters: Tensor, channels: int, *options: Any) -> list[Tensor]:
-    rows, columns = output_size(_size(x), filters.shape[1:3], *options[:3])
+    rows, columns = output_size(image_size(x), filters.shape[1:3], *options[:3])
     shape = x.shape[0], rows, columns
-    return _given(x, shape, filters.shape[0], options[5:], lambda numbers: numbers.permute(0, 3, 1, 2))
+    return steps_like(x, shape, filters.shape[0], options[5:], lambda numbers: numbers.permute(0, 3, 1, 2))
 
 
 @operator("xnor_linear", f"(Tensor x, Tensor filters, int features, {EPILOGUE}) -> Tensor")
@@ -208,7 +209,7 @@ def xnor_linear(
 
 @xnor_linear.register_fake
 def _(x: Tensor, filters: Tensor, features: int, *epilogue: Any) -> Tensor:
-    return x.new_empty((*x.shape[:-1], filters.shape[0]), dtype=_numbers(x, *epilogue))
+    return x.new_empty((*x.shape[:-1], filters.shape[0]), dtype=numbers_dtype(x, *epilogue))
 
 
 @operator("xnor_linear_steps", f"(Tensor x, Tensor filters, int features, {STEPS}) -> Tensor[]")
@@ -223,7 +224,7 @@ def xnor_linear_steps(x: Tensor, filters: Tensor, features: int, *options: Any) 
 
 @xnor_linear_steps.register_fake
 def _(x: Tensor, filters: Tensor, features: int, *options: Any) -> list[Tensor]:
-    return _given(x, x.shape[:-1], filters.shape[0], options, lambda numbers: numbers)
+    return steps_like(x, x.shape[:-1], filters.shape[0], options, lambda numbers: numbers)
 
 
 @operator(
@@ -277,11 +278,6 @@ def _(words: Tensor, kernel_size: Sequence[int], stride: Sequence[int], padding:
     return words.new_empty((words.shape[0], rows, columns, words.shape[3]))
 
 
-def float_result(dtype: torch.dtype) -> torch.dtype:
-    """What fastconv computes in for real inputs of ``dtype``."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def _signs(x: Tensor, length: int) -> Array | PackedSigns:
     return PackedSigns(lent(x), length) if x.dtype == torch.uint64 else lent(x)
 
@@ -308,35 +304,5 @@ def _convolved(
     )
 
 
-def _packed(x: Tensor, axis: int) -> Tensor:
-    sizes = list(x.shape)
-    length = sizes.pop(axis)
-    return x.new_empty((*sizes, (length + 63) // 64), dtype=torch.uint64)
-
-
-def _numbers(x: Tensor, *epilogue: Any) -> torch.dtype:
-    """The dtype of a product, of which scale, by_window and bias say whether it stays an integer."""
-    return torch.int32 if all(part is None or part is False for part in epilogue) else float_result(x.dtype)
-
-
-def _size(x: Tensor) -> Any:
-    return x.shape[1:3] if x.dtype == torch.uint64 else x.shape[2:4]
-
-
 def _tensors(results: Any) -> list[Tensor]:
     return [to_tensor(result) for result in (results if isinstance(results, tuple) else (results,))]
-
-
-def _given(
-    x: Tensor,
-    shape: Sequence[Any],
-    filters: int,
-    options: Sequence[Any],
-    axes: Callable[[Tensor], Tensor],
-) -> list[Tensor]:
-    """Empty tensors like the results of steps."""
-    tau, numbers = options[3], options[5]
-    found = [axes(x.new_empty((*shape, filters), dtype=torch.float32))] if numbers else []
-    if tau is not None:
-        found.append(x.new_empty((*shape, (filters + 63) // 64), dtype=torch.uint64))
-    return found

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from fastconv.nn import operators
+from fastconv.nn.fakes import float_result
 from fastconv.nn.gradients import per_filter
 
 SignsProduct = Callable[[Tensor, Tensor, Tensor | None, bool, Tensor | None], Tensor]
@@ -45,7 +46,7 @@ def sum_of_products(
     """
     if activation_bits == len(filters) == 1:
         return product(x, filters[0], scales[0], window_scale is not None, bias)
-    dtype = operators.float_result(x.dtype)
+    dtype = float_result(x.dtype)
     total: Tensor | None = None
     for m, signs in _terms(x, activation_bits):
         for words, scale in zip(filters, scales, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,6 +16,7 @@ from fastconv.nn.deployment.normal import is_concatenation, parts_of
 from fastconv.nn.deployment.notes import Notes
 from fastconv.nn.deployment.plan import Comparison, Plan, Product, Signs
 from fastconv.nn.deployment.report import Row
+from fastconv.nn.deployment.trees import Words, plain_tree
 from fastconv.nn.deployment.twins import (
     Packing,
     along_axis_1,
@@ -34,16 +35,6 @@ Keep = Callable[[str, nn.Module, list[Row]], nn.Module]
 """Deploys a module that a network calls as it is, and says what became of those in it."""
 
 
-class Words(NamedTuple):
-    """Packed signs: their slot, how many to a row, whether they are images; of images that were flattened,
-    in the order H, W, C, how many channels those had."""
-
-    slot: int
-    length: int
-    image: bool
-    flattened: int | None = None
-
-
 def emitted(plan: Plan, rows: list[Row], keep: Keep, channels_last: bool) -> tuple[PackedGraph, list[str]]:
     """The network of a plan, and what its user must be warned of. What became of each module is added to
     ``rows``; ``keep`` deploys, and adds, those that know nothing of signs."""
@@ -58,23 +49,12 @@ def emitted(plan: Plan, rows: list[Row], keep: Keep, channels_last: bool) -> tup
         emitter.modules,
         emitter.calls,
         inputs,
-        _plain(tree),
+        plain_tree(tree),
         channels_last,
         emitter.functions,
         emitter.tensors,
     )
     return graph, emitter.notes.alarms
-
-
-def _plain(tree: Any) -> Any:
-    """Arguments of torch.fx as lists, tuples and dicts."""
-    if isinstance(tree, Slot):
-        return tree
-    if isinstance(tree, dict):
-        return {name: _plain(part) for name, part in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [*map(_plain, tree)] if isinstance(tree, list) else tuple(map(_plain, tree))
-    return slice(*map(_plain, (tree.start, tree.stop, tree.step))) if isinstance(tree, slice) else tree
 
 
 class _Emitter:
@@ -292,7 +272,7 @@ class _Emitter:
 
     def _emit_as_it_was(self, node: Node) -> None:
         args, kwargs = (
-            _plain(fx.node.map_arg(given, lambda part: Slot(self.numbers(part))))
+            plain_tree(fx.node.map_arg(given, lambda part: Slot(self.numbers(part))))
             for given in (node.args, node.kwargs)
         )
         if node.op == "call_module":
