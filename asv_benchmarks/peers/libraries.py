@@ -43,6 +43,12 @@ def openvino() -> Any:
     return _optional("openvino")
 
 
+@cache
+def nncf() -> Any:
+    openvino()
+    return _optional("nncf")
+
+
 def _optional(name: str) -> Any:
     try:
         with warnings.catch_warnings():

@@ -8,6 +8,7 @@ Results lie in OpenVINO's own tensors.
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from peers.threads import threads
 
 BELOW_ZERO = -np.finfo(np.float32).tiny
 """x > this is x >= 0, for all but subnormal numbers. FakeQuantize has no other comparison."""
+SAMPLES = 4
+"""Images that NNCF sees: enough for networks of random weights, whose accuracy nobody measures."""
 
 
 def binary_convolution(x: Array, bits: Array, layout: str) -> libraries.Call | None:
@@ -53,15 +56,53 @@ def trunk(x: Array, trained: Any, thresholds: Sequence[Threshold]) -> libraries.
     return _call(x, source, _normalized(image, last_norm), "NHWC")
 
 
+def converted(model: Any, image: Sequence[int]) -> Any:
+    """A network of PyTorch as one of OpenVINO, for any number of images, or rows, of that shape."""
+    torch, ov = libraries.torch(), libraries.openvino()
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # of what tracing takes for constant
+        return ov.convert_model(
+            model, example_input=torch.zeros(2, *image), input=[ov.PartialShape([-1, *image])]
+        )
+
+
+def quantized(model: Any, image: Sequence[int]) -> Any:
+    """The network with its layers in 8 bits, by NNCF, which learns ranges of numbers from random images; None
+    without it."""
+    nncf = libraries.nncf()
+    if nncf is None:
+        return None
+    samples = np.random.default_rng(0).standard_normal((SAMPLES, 1, *image), np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return nncf.quantize(model, nncf.Dataset(list(samples)), subset_size=SAMPLES)
+
+
+def call_of(model: Any, x: Array, precision: str) -> libraries.Call:
+    """A call of a network of OpenVINO on ``x``, whose numbers it may round to ``precision``."""
+    model = model.clone()
+    model.reshape(list(x.shape))
+    request = _for_this_cpu(model, precision).create_infer_request()
+    request.set_input_tensor(libraries.openvino().Tensor(x, shared_memory=True))
+
+    def run(keep: Array = x) -> Any:  # OpenVINO holds no reference to the array it shares
+        return request.infer(share_outputs=True)[0]
+
+    return run
+
+
 def compiled(source: Any, result: Any) -> Any:
     """In float32, which OpenVINO leaves for bfloat16 on its own where the CPU has that."""
+    return _for_this_cpu(libraries.openvino().Model([result], [source]), "f32")
+
+
+def _for_this_cpu(model: Any, precision: str) -> Any:
     options = {
         "INFERENCE_NUM_THREADS": threads(),
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
     }
-    ov = libraries.openvino()
-    return ov.Core().compile_model(ov.Model([result], [source]), "CPU", options)
+    return libraries.openvino().Core().compile_model(model, "CPU", options)
 
 
 def _call(x: Array, source: Any, result: Any, layout: str) -> libraries.Call:

@@ -32,14 +32,29 @@ def markdown(facts: dict[str, str], lines: Sequence[Line]) -> str:
     """The same, to be included in a page."""
     page = [*(f"- {name}: {fact}" for name, fact in facts.items()), "", summary(lines)]
     section = ""
-    for line, cells in zip(lines, _cells(lines), strict=True):
+    plain = [line for line in lines if not line.cell]
+    for line, cells in zip(plain, _cells(plain), strict=True):
         if line.section != section:
             section = line.section
             page += ["", f"**{section}**", "", _markdown_row(HEADINGS), "|---|---:|---|---:|---:|---:|---|"]
-        page.append(
-            _markdown_row([*cells[:-1], f"**{cells[-1]}**" if line.status == "missed" else cells[-1]])
-        )
+        page.append(_markdown_row([*cells[:-1], _emphasized(cells[-1], line)]))
+    for section in dict.fromkeys(line.section for line in lines if line.cell):
+        page += _grid(section, [line for line in lines if line.cell and line.section == section])
     return "\n".join([*page, ""])
+
+
+def _grid(section: str, lines: Sequence[Line]) -> list[str]:
+    """Values by the names of their cells; those that missed a target in bold."""
+    names, columns = (list(dict.fromkeys(line.cell[at] for line in lines)) for at in (0, 1))
+    values = {tuple(line.cell): _emphasized(amount(line.value, line.unit), line) for line in lines}
+    peers = ", ".join(dict.fromkeys(line.peer for line in lines))
+    text = ["", f"**{section}**, beside {peers}", "", _markdown_row(["", *columns])]
+    text.append("|---|" + "---:|" * len(columns))
+    return text + [_markdown_row([name, *(values.get((name, c), "") for c in columns)]) for name in names]
+
+
+def _emphasized(text: str, line: Line) -> str:
+    return f"**{text}**" if line.status == "missed" else text
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

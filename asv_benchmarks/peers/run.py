@@ -13,7 +13,19 @@ from dataclasses import asdict, replace
 from fastconv.programs.ending import CannotError, say, stop_if_asked, tell
 from fastconv.programs.files import STANDARD_OUTPUT, write
 from fastconv.programs.steps import steps
-from peers import bits, correlation, gpu, patches, processes, report, small_calls, trunk, xnor
+from peers import (
+    bits,
+    correlation,
+    crossover,
+    gpu,
+    networks,
+    patches,
+    processes,
+    report,
+    small_calls,
+    trunk,
+    xnor,
+)
 from peers.ceilings import relative_speed, widest_registers
 from peers.compare import MismatchError
 from peers.facts import cpu_seconds, facts, others, steadiness
@@ -25,11 +37,22 @@ ROWS_PER_CHECK = 20
 
 def all_rows() -> list[Row]:
     nouns = (xnor, correlation, bits, patches)
-    return [row for source in (*nouns, small_calls, trunk, processes) for row in source.rows()]
+    return [
+        row
+        for source in (*nouns, small_calls, trunk, networks, crossover, processes)
+        for row in source.rows()
+    ]
 
 
-LISTS = {"cpu": all_rows, "gpu": gpu.rows, "trunk": trunk.rows_here}
-"""The lists of rows by name; the rows of the last one are those that all_rows measures elsewhere."""
+LISTS = {
+    "cpu": all_rows,
+    "gpu": gpu.rows,
+    "trunk": trunk.rows_here,
+    "networks": networks.rows_here,
+    "networks on one thread": networks.rows_on_one_thread,
+    "crossover": crossover.rows_here,
+}
+"""The lists of rows by name; those after the first two are measured elsewhere by all_rows."""
 
 
 def select(only: str | None, rows: str = "cpu") -> list[Row]:
@@ -170,12 +193,12 @@ def _unjudged(line: Line) -> Line:
 
 
 def main_elsewhere() -> None:
-    """In a process of its own: a list, a pattern and settings on the command line, JSON on stdout."""
+    """In a process of its own: a list, a pattern and settings on the command line, JSON on stdout.
+
+    A row that fails is a line of it, as in the process that asked.
+    """
     rows, only, settings = sys.argv[1:]
     with redirect_stdout(sys.stderr):
         lines = list(measure(select(only, rows), Settings(**json.loads(settings)), lambda name: None))
         registers = widest_registers()
-    failed = [line.note for line in lines if line.status == "failed"]
-    if failed:
-        sys.exit(failed[0])
     print(json.dumps({"registers": registers, "lines": [asdict(line) for line in lines]}))

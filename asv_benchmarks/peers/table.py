@@ -37,7 +37,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table. Times are medians in seconds; ``value`` is in ``unit``, as the target is."""
+    """One line of the table. Times are medians in seconds; ``value`` is in ``unit``, as the target is.
+
+    Lines with a ``cell``, the names of a row and of a column, are a table of values of their own in Markdown.
+    """
 
     section: str
     what: str
@@ -50,6 +53,7 @@ class Line:
     target: float | None = None
     at_most: bool = False
     note: str = ""
+    cell: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
