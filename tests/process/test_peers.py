@@ -8,6 +8,7 @@ import platform
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,19 @@ import pytest
 from conftest import needs_gpu_or_compiler, optional
 
 from fastconv import Threshold
-from peers import ceilings, gpu, libraries, openvino_models, processes, report, run, trunk, xnor
+from peers import (
+    ceilings,
+    crossover,
+    gpu,
+    libraries,
+    networks,
+    openvino_models,
+    processes,
+    report,
+    run,
+    trunk,
+    xnor,
+)
 from peers.bandwidth import copier, filler
 from peers.command import main
 from peers.compare import Comparison, MismatchError, Rival, compare, compared
@@ -25,9 +38,11 @@ from peers.table import Line, Mean, Row, Settings, Target, judged, mean_line
 
 PROGRAM = Path(trunk.__file__).parent
 QUICK = Settings(quick=True)
+CLASS, SEQUENTIAL = "as a class", "as one Sequential"
 ROW = Row("section", "row", lambda settings, row: [])
 TRUNK = Row(trunk.SECTION, "deployed trunk", partial(trunk.measured, 1))
 PROCESSES = {row.name for row in processes.rows()}
+MLP = next(iter(run.select("^MLP with", "networks")))
 
 
 def measured(rows):
@@ -139,7 +154,8 @@ def test_without_any_of_the_peers_no_row_fails(monkeypatch):
         "torch unfold",
         *trunk.PEERS,
     }
-    assert "needs PyTorch" in next(line.note for line in lines if line.section == trunk.SECTION)
+    for section in (trunk.SECTION, networks.SECTION, networks.ALONE_SECTION, crossover.SECTION):
+        assert "needs PyTorch" in next(line.note for line in lines if line.section == section)
     assert [line.what for line in lines if "geometric mean of 0" in line.what] == []
 
 
@@ -232,6 +248,93 @@ def test_without_openvino_the_trunk_is_measured(monkeypatch):
     lines = measured([TRUNK])
     missing = [line.peer for line in lines if line.status == "not installed"]
     assert missing == [trunk.COMPILED, trunk.OPENVINO]
+
+
+def test_networks_are_compared_and_stand_beside_their_twins_and_their_other_form():
+    optional("torch")
+    lines = measured([MLP])
+    forms = [line.what for line in lines if line.peer == networks.FLOAT32]
+    assert forms == [f"{MLP.name}, {form}, {n}×30" for n in (1, 8) for form in (CLASS, SEQUENTIAL)]
+    targets = [line.target for line in lines if line.peer == networks.FLOAT32]
+    assert targets == [2, 2, 3, 3]
+    assert [line.target for line in lines if "the same" in line.peer] == [0.95] * 4
+
+
+def test_a_deployed_network_that_is_not_the_trained_one_is_an_error(monkeypatch):
+    torch = optional("torch")
+    from fastconv.nn import deploy
+
+    def other(model):
+        deployed, report = deploy(model)
+        return torch.nn.Sequential(deployed, torch.nn.Softplus()), report
+
+    monkeypatch.setattr("fastconv.nn.deploy", other)
+    (line,) = run.measure([MLP], QUICK, lambda name: None)
+    assert line.status == "failed"
+    assert "deployed and trained disagree" in line.note
+
+
+@pytest.mark.parametrize("name", ["Bi-Real-18", "MLP with binary hidden layers", "U-Net"])
+def test_the_twin_in_openvino_is_the_twin(name):
+    needs_torch_and_openvino()
+    from peers.networks.catalogue import made
+    from peers.networks.floats import OPENVINO, OPENVINO16, Twin, call
+
+    network = made(name, small=True)
+    twin = Twin(network.twin, network.image)
+    x = networks.images((3, *network.image))
+    expected = call(network.twin, x)()
+    for peer, tolerance in ((OPENVINO, 1e-4), (OPENVINO16, 0.1), (networks.BFLOAT16, 0.1)):
+        difference = np.abs(twin.call(peer, x)() - expected).max()
+        assert difference <= tolerance * np.abs(expected).max(), peer
+
+
+def test_a_quantized_twin_is_near_the_twin():
+    needs_torch_and_openvino()
+    if libraries.nncf() is None:
+        pytest.skip("nncf is not installed")
+    from peers.networks.catalogue import made
+    from peers.networks.floats import INT8, Twin, call
+
+    network = made("BinaryNet-VGG", small=True)
+    x = networks.images((2, *network.image))
+    expected = call(network.twin, x)()
+    difference = np.abs(Twin(network.twin, network.image).call(INT8, x)() - expected).max()
+    assert 0 < difference <= np.abs(expected).max() / 4
+
+
+def test_a_loss_is_called_one():
+    assert networks._is_loss(judged(ROW, "", 0.99, None))
+    assert not networks._is_loss(judged(ROW, "", 1.0, None))
+    assert not networks._is_loss(judged(ROW, "", 0.99, Target(2)))  # which is missed
+
+
+@pytest.mark.soak
+def test_networks_on_one_thread_and_the_crossover_have_processes_of_their_own():
+    optional("torch")
+    lines = measured(run.select("^networks on one thread$|^crossover"))
+    alone = {line.what for line in lines if line.section == networks.ALONE_SECTION}
+    assert alone == {"U-Net, 1×3×16², one thread", "U-Net, 8×3×16², one thread"}
+    cells = [line.cell for line in lines if line.section == crossover.SECTION]
+    assert cells == [["16 channels", "4²"], ["16 channels", "7²"]]
+
+
+def test_cells_are_a_table_of_values_in_markdown():
+    row = Row("grid", "row", lambda settings, row: [])
+    target = Target(1)
+    lines = [
+        replace(judged(row, "peer", value, bound), cell=cell)
+        for value, bound, cell in [
+            (0.5, None, ("16 channels", "4²")),
+            (0.75, target, ("16 channels", "7²")),
+            (8.0, target, ("32 channels", "7²")),
+        ]
+    ]
+    page = report.markdown({}, [judged(ROW, "other", 1.0, None), *lines])
+    assert "**grid**, beside peer" in page
+    assert "|  | 4² | 7² |\n|---|---:|---:|\n" in page
+    assert "| 16 channels | 0.50× | **0.75×** |\n| 32 channels |  | 8.00× |" in page
+    assert page.count("| row |") == 1
 
 
 def test_verdicts():
@@ -386,5 +489,5 @@ def test_command_without_a_gpu_says_what_it_needs():
 
 def test_the_program_reaches_into_no_private_part_of_fastconv_but_for_the_number_of_threads():
     private = re.compile(r"fastconv(\.\w+)*\._[a-z]\w*|fastconv\.cpu")
-    found = {path.name for path in PROGRAM.glob("*.py") if private.search(path.read_text("utf-8"))}
+    found = {path.name for path in PROGRAM.rglob("*.py") if private.search(path.read_text("utf-8"))}
     assert found == {"threads.py"}

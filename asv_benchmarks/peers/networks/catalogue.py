@@ -47,7 +47,7 @@ MAKERS = {
     "ReActNet-A": Maker(
         {"": ReActNet}, (3, 224, 224), (3, 32, 32), {"width": 16, "widths": (1, 2, 4, 4, 8), "classes": 10}
     ),
-    "QuickNet": Maker({"": QuickNet}, (3, 224, 224), (3, 64, 64), {"width": 8, "blocks": 2, "classes": 10}),
+    "QuickNet": Maker({"": QuickNet}, (3, 224, 224), (3, 64, 64), {"width": 16, "blocks": 2, "classes": 10}),
     "BinaryDenseNet-28": Maker(
         {"": DenseNet},
         (3, 224, 224),

@@ -89,6 +89,7 @@ def filled(model: nn.Module, image: tuple[int, ...], seed: int = 0) -> nn.Module
                 norm.weight.copy_(normal(norm.weight, 0.5, 0.5))
                 norm.weight[::8] = 0
                 norm.weight[1::8] = -norm.weight[1::8].abs()
+                norm.weight[2::8] = norm.weight[2::8].abs()
                 norm.bias.copy_(normal(norm.bias, 0, 0.3))
         for module in model.modules():
             if isinstance(module, Shift):
