@@ -29,7 +29,9 @@ settings.register_profile("mutants", max_examples=60, derandomize=True, phases=[
 settings.load_profile("quick")
 
 
-NEED_TORCH = ("fastconv/nn", "adapters/torch_tensors.py", "docs/nn.md")
+NEED_TORCH = (
+    "fastconv/nn", "adapters/torch_tensors.py", "docs/nn.md", "support/networks.py", "support/compiled_calls.py",
+)  # fmt: skip
 """Modules and pages whose doctests take PyTorch, by a part of their paths."""
 
 

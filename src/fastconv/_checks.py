@@ -18,14 +18,17 @@ Pair = tuple[int, int]
 INT32_MAX = 2**31 - 1
 """Largest number n of signs in one dot product: its result, from -n to n, is an int32."""
 
-PACKAGE = os.path.dirname(__file__) + os.sep
-
 
 def warn(message: str) -> None:
-    """A UserWarning at the line that called into this package, however many calls lie between."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        frame, level = frame.f_back, level + 1
+    """A UserWarning at the nearest line that is neither ours nor of a library that calls us for somebody."""
+    libraries = tuple(
+        os.path.dirname(module.__file__) + os.sep
+        for name in ("fastconv", "numpy", "torch")
+        if (module := sys.modules.get(name)) is not None and module.__file__
+    )
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(libraries):
+        level, frame = level + 1, frame.f_back
     warnings.warn(message, UserWarning, stacklevel=level)
 
 
@@ -69,24 +72,7 @@ def check_signs(
             f"become PackedSigns(words, length){filters}; if they are numbers, {cure}"
         )
     if zero == 1:
-        warnings.warn(
-            f"{operation}: all signs of {name} are +1, because its dtype is {dtype}; {cure}",
-            stacklevel=_callers_level(),
-        )
-
-
-def _callers_level() -> int:
-    """The ``stacklevel`` at which what calls this warns of the nearest line that is neither ours nor of a
-    library that calls us for somebody."""
-    libraries = tuple(
-        os.path.dirname(module.__file__) + os.sep
-        for name in ("fastconv", "numpy", "torch")
-        if (module := sys.modules.get(name)) is not None and module.__file__
-    )
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(libraries):
-        level, frame = level + 1, frame.f_back
-    return level
+        warn(f"{operation}: all signs of {name} are +1, because its dtype is {dtype}; {cure}")
 
 
 def as_dtype(operation: str, value: Any) -> np.dtype[Any]:

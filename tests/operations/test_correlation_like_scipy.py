@@ -66,7 +66,7 @@ FILLS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("fill", FILLS, ids=str)
+@pytest.mark.parametrize("fill", FILLS, ids=range(len(FILLS)))
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
 @pytest.mark.parametrize("name", NAMES)
 def test_fill_values_of_every_kind(name, dtype, fill):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-for name in (sys.argv[1], "fastconv", "torch"):
+for name in (*(sys.argv[1:2] if __name__ == "__main__" else ()), "fastconv", "torch"):
     importlib.import_module(name)
 
 import torch  # noqa: E402

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fastconv._checks import integer
+from fastconv._checks import integer, warn
 from fastconv.nn import operators
 from fastconv.nn.calls import is_followed
 from fastconv.nn.fakes import float_result
@@ -199,12 +198,10 @@ class BinaryLayer(nn.Module):
             return
         self._batches_seen.append(x.shape)
         if (x.detach() >= 0).all():
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: no number of a batch of shape {tuple(x.shape)} is negative, so the "
                 "sign of each is +1 and the layer learns nothing from its input. The usual cause is a ReLU "
-                "before the layer: leave it out, or put a batch normalization between the two.",
-                UserWarning,
-                stacklevel=5,  # the call of the layer
+                "before the layer: leave it out, or put a batch normalization between the two."
             )
 
     def _apply(self, *args: Any, **kwargs: Any) -> BinaryLayer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from fastconv._checks import choice, flag
+from fastconv._checks import choice, flag, warn
 from fastconv.nn.deployment.capture import Untraced, captured, unwrapped
 from fastconv.nn.deployment.emit import Keep, emitted
 from fastconv.nn.deployment.normal import normalized
@@ -105,7 +104,7 @@ def deploy(
             deployed = deployed.to(memory_format=torch.channels_last)
         deviation = None if example is None else _deviation(trained, deployed, example, layout)
     for alarm in work.alarms:
-        warnings.warn(alarm, UserWarning, stacklevel=2)
+        warn(alarm)
     return deployed, Report(tuple(work.rows), deviation)
 
 
