@@ -30,7 +30,8 @@ settings.load_profile("quick")
 
 
 NEED_TORCH = (
-    "fastconv/nn", "adapters/torch_tensors.py", "docs/nn.md", "support/networks.py", "support/compiled_calls.py",
+    "fastconv/nn", "adapters/torch_tensors.py", "docs/nn.md",
+    "support/networks.py", "support/compiled_calls.py",
 )  # fmt: skip
 """Modules and pages whose doctests take PyTorch, by a part of their paths."""
 

@@ -154,7 +154,7 @@ def one_run(memory: Memory) -> bool:
     return memory.aligned and memory.dtype.isnative
 
 
-def blocks(shape: tuple[int, ...], size: int, axis: int | None = None) -> Iterator[tuple[slice, ...]]:
+def blocks(shape: tuple[int, ...], size: int, axis: int | None = None) -> Iterator[tuple[Any, ...]]:
     """Slices that cut ``shape`` into blocks of about ``size`` elements, by multiples of 64 along ``axis``."""
     steps = []
     for dimension, n in enumerate(shape):
@@ -165,4 +165,5 @@ def blocks(shape: tuple[int, ...], size: int, axis: int | None = None) -> Iterat
         steps.append(step)
     starts = (range(0, n, step) for n, step in zip(shape, steps, strict=True))
     for corner in product(*starts):
-        yield tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True))
+        # of one number, "..." gives an array, nothing would give that number
+        yield tuple(slice(i, i + step) for i, step in zip(corner, steps, strict=True)) or (...,)

@@ -49,18 +49,15 @@ def _flatten_joins(network: fx.GraphModule) -> None:
 
 
 def _split_after_joins(network: fx.GraphModule) -> None:
-    """Put what follows a join channel by channel before it, where a product may then have it as a step."""
+    """Put what follows a join channel by channel before it, where products have it as a step for most of the
+    channels."""
     graph = network.graph
     for node in [*graph.nodes]:
         module = module_of(network, node)
         if module is None or not is_channelwise(module, True) or len(node.args) != 1:
             continue
         join = node.args[0]
-        if (
-            not joins_images(join)
-            or len(join.users) > 1
-            or not any(_from_product(network, p) for p in parts_of(join))
-        ):
+        if not joins_images(join) or len(join.users) > 1 or not _mostly_from_products(network, join):
             continue
         divided = _divided(module, [part.meta["channels"] for part in parts_of(join)])
         parts = []
@@ -73,6 +70,13 @@ def _split_after_joins(network: fx.GraphModule) -> None:
             joined = graph.call_function(torch.cat, (parts, 1))
         joined.meta = dict(join.meta)
         node.replace_all_uses_with(joined)
+        graph.erase_node(node)
+        graph.erase_node(join)
+
+
+def _mostly_from_products(network: fx.GraphModule, join: Node) -> bool:
+    own = sum(part.meta["channels"] for part in parts_of(join) if _from_product(network, part))
+    return bool(2 * own >= join.meta["channels"] > 0)
 
 
 def _from_product(network: fx.GraphModule, node: Node) -> bool:
