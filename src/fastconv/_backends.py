@@ -267,7 +267,7 @@ def _is_array_like(operand: object) -> bool:
 def _namespace_name(operand: object) -> str:
     if isinstance(operand, np.ma.MaskedArray):
         return "numpy.ma"
-    if type(operand).__module__.startswith("scipy.sparse"):
+    if str(type(operand).__module__).startswith("scipy.sparse"):
         return "scipy.sparse"
     if isinstance(operand, np.ndarray):
         return "numpy"

@@ -33,8 +33,8 @@ FAULTS: list[Fault] = [
         "_checks.py",
         (
             "masks are warned of",
-            "    if zero == 1:\n        warnings",
-            "    if zero:\n        warnings",
+            "    if zero == 1:\n        warn(",
+            "    if zero:\n        warn(",
             OF_UNSIGNED,
         ),
         (

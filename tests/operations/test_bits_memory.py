@@ -17,7 +17,7 @@ from fastconv import (
     reference,
     unpackbits64,
 )
-from strategies import INTEGERS, REAL, in_any_memory, seeds, shapes, unaligned, values
+from strategies import INTEGERS, SIGNED, in_any_memory, seeds, shapes, unaligned, values
 
 WHOLE = ("?", *INTEGERS)
 
@@ -66,7 +66,7 @@ def words_of(shape):
 
 @given(st.data())
 def test_signs_in_any_memory_at_thresholds_of_any_shape_equal_reference(backend, data):
-    x = data.draw(ELEMENTS.flatmap(lambda shape: in_any_memory(shape, REAL)))
+    x = data.draw(ELEMENTS.flatmap(lambda shape: in_any_memory(shape, SIGNED)))
     axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
     shape = tuple(n if data.draw(st.booleans()) else 1 for n in x.shape)
     threshold = data.draw(st.just(0) | in_any_memory(shape, ("i2", "f4")))

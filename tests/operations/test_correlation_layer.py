@@ -31,7 +31,8 @@ def layers(draw, dtypes, grouping, with_bias):
     if draw(st.integers(0, 3)) == 0:  # a product of matrices: one pixel under a window, or one window
         options = {"padding": draw(st.sampled_from([0, "valid"]))}
         kernel = draw(st.sampled_from([(1, 1), kernel]))
-        size = draw(st.sampled_from([size, (1, 1)])) if kernel == (1, 1) else kernel
+        pixels = tuple(max(n, 1) for n in size)
+        size = draw(st.sampled_from([pixels, (1, 1)])) if kernel == (1, 1) else kernel
     data_format = draw(st.sampled_from(["NCHW", "NHWC"]))
     full = (draw(st.integers(1, 2)), channels, *size)
     if data_format == "NHWC":

@@ -26,6 +26,12 @@ def image_file(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
+def wide_lines(monkeypatch):
+    """Whatever runs the tests may have a terminal."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture(autouse=True)
 def short_turns(monkeypatch):
     monkeypatch.setattr(measure, "PACE", dataclasses.replace(measure.PACE, turn=0.001))
 

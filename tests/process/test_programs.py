@@ -22,7 +22,7 @@ from conftest import optional
 import fastconv
 from checkout import ROOT
 from fastconv import cli
-from fastconv.programs import ending, files
+from fastconv.programs import files
 from fastconv.programs.ending import CannotError
 from fastconv.programs.files import check, replacing, writable, write
 from fastconv.programs.tables import Entry, table
@@ -157,42 +157,58 @@ def test_an_interrupt_while_libraries_are_imported_ends_in_one_line(tmp_path):
         assert re.fullmatch(r"[\w ]+: interrupted\n", err)
 
 
-def test_an_interrupt_that_a_library_swallows_ends_the_next_step(capsys):
-    def swallowing():
-        for swallowed in (True, False):
-            ending.stop_if_asked()
-            assert swallowed
-            try:
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(10)
-            except KeyboardInterrupt:
-                pass
-        return 0
+COMMANDS = """
+import os, signal, sys, time
+from fastconv.programs import ending
 
-    def renaming():
+def swallowing():
+    for swallowed in (True, False):
+        ending.stop_if_asked()
+        assert swallowed
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(10)
-        except KeyboardInterrupt as error:
-            raise ImportError("KeyboardInterrupt: <EMPTY MESSAGE>") from error
-        return 0
+        except KeyboardInterrupt:
+            pass
+    return 0
 
-    before = signal.getsignal(signal.SIGINT)
-    for command in (swallowing, renaming):
-        assert ending.run("any", command) == 130
-        assert capsys.readouterr().err == "any: interrupted\n"
-    assert signal.getsignal(signal.SIGINT) is before
+def renaming():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+    except KeyboardInterrupt as error:
+        raise ImportError("KeyboardInterrupt: <EMPTY MESSAGE>") from error
+    return 0
+
+def asked():
+    os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+    time.sleep(10)
+
+before = signal.getsignal(signal.SIGINT)
+status = ending.run("any", globals()[sys.argv[1]])
+assert signal.getsignal(signal.SIGINT) is before
+sys.exit(status)
+"""
+"""In processes of their own: signals would meet whatever runs the tests."""
+
+
+def ended(*arguments):
+    """Status and errors of one of the COMMANDS."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, *arguments], capture_output=True, text=True, timeout=PATIENCE
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", ["swallowing", "renaming"])
+def test_an_interrupt_that_a_library_swallows_ends_the_next_step(command):
+    assert ended(command) == (130, "any: interrupted\n")
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_every_signal_has_its_status_and_its_word(name, capsys):
-    def command():
-        os.kill(os.getpid(), getattr(signal, name))
-        time.sleep(10)
-
+def test_every_signal_has_its_status_and_its_word(name):
     status, word = SIGNALS[name]
-    assert ending.run("any", command) == status
-    assert capsys.readouterr().err == f"any: {word}\n"
+    assert ended("asked", name) == (status, f"any: {word}\n")
 
 
 def test_a_program_that_is_to_ignore_a_signal_does():
