@@ -588,7 +588,8 @@ def _signs(operation: str, name: str, value: Any, *, cure: str | None = None) ->
     if isinstance(value, PackedFilters):
         raise TypeError(f"{operation}: {name} must be a real array or PackedSigns, got PackedFilters")
     array = real_array(operation, name, value)
-    check_signs(operation, name, array.dtype, cure=cure)
+    if array.dtype.kind == "u":
+        check_signs(operation, name, array.dtype, cure=cure)
     return array
 
 

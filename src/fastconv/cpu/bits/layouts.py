@@ -46,7 +46,8 @@ def packed_last(shape: Shape, axis: int) -> tuple[Shape, Callable[[Array], Array
     where it was."""
     last = (*shape[:axis], *shape[axis + 1 :], -(-shape[axis] // 64))
     *others, place = contiguous_steps(last)
-    return last, lambda words: np.moveaxis(words, -1, axis), (*others[:axis], place, *others[axis:])
+    back = *range(axis), len(last) - 1, *range(axis, len(last) - 1)
+    return last, lambda words: words.transpose(back), (*others[:axis], place, *others[axis:])
 
 
 def packing(memory: Memory, axis: int, places: Shape, differ: bool = False) -> Pack:
