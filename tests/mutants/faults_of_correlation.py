@@ -123,8 +123,8 @@ FAULTS: list[Fault] = [
         ("every group has the first one's bias", "bias[own, None]", "bias[: self.filters, None]", BLOCKS),
         (
             "only the last block of channels counts",
-            "block += part @ windows",
-            "block[...] = part @ windows",
+            "sums += part @ windows",
+            "sums = part @ windows",
             BLOCKS,
         ),
         (

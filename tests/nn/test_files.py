@@ -58,14 +58,15 @@ def rewritten(path, *, network=None, form="fastconv.nn 2", **changed):
 def described(**changed):
     """The JSON of a network that does nothing, with something changed."""
     whole = {
-        "modules": [], "tensors": {}, "calls": [], "inputs": 1, "output": ["slot", 0], "channels_last": True,
+        "modules": [], "tensors": {}, "calls": [], "inputs": ["x"],
+        "output": ["slot", 0], "channels_last": True,
     }  # fmt: skip
     return json.dumps(whole | changed)
 
 
 def of_one(layer):
     """A network of one layer."""
-    return PackedGraph({"0": layer}, [Call("0", (Slot(0),), {}, (1,))], 1, Slot(1))
+    return PackedGraph({"0": layer}, [Call("0", (Slot(0),), {}, (1,))], ["x"], Slot(1))
 
 
 def test_a_model_comes_back_as_it_was(deployed, file):
@@ -173,7 +174,7 @@ def test_what_a_file_cannot_hold_is_refused(tmp_path):
         save(Own(), tmp_path / "model")
     with pytest.raises(TypeError, match="got a layer of type Own"):
         save(of_one(Own()), tmp_path / "model")
-    own = PackedGraph({}, [Call("own", (Slot(0),), {}, (1,))], 1, Slot(1), functions={"own": abs})
+    own = PackedGraph({}, [Call("own", (Slot(0),), {}, (1,))], ["x"], Slot(1), functions={"own": abs})
     with pytest.raises(TypeError, match=r"the functions of fastconv.nn.functions, got \['own'\]"):
         save(own, tmp_path / "model")
     assert not list(tmp_path.iterdir())

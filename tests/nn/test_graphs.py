@@ -323,5 +323,160 @@ def test_a_network_may_take_and_give_several_values():
     for _ in range(2):
         given = deployed(X, X.flip(0))
         assert given["parts"][1][1] == X.shape
-    with pytest.raises(TypeError, match="got 1 inputs, of 2"):
+    assert torch.equal(deployed(X, y=X)["sum"], deployed(X, X)["sum"])
+    with pytest.raises(TypeError, match=r"takes the inputs \['x', 'y'\], got \['0'\]"):
         deployed(X)
+
+
+class Written(nn.Module):
+    """A network whose ``forward`` is one of the functions below."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.run, self.body, self.norm = run, block(8), nn.BatchNorm2d(8)
+        self.conv = BinaryConv2d(8, 8, 3, padding=1)
+        self.relu, self.tanh = nn.ReLU(inplace=True), nn.Hardtanh(inplace=True)
+        self.dense, self.few = BinaryLinear(8 * 30, 12), BinaryConv2d(8, 1, 1)
+        self.output = nn.Linear(8 * 30, 4)
+        self.shift, self.one = (nn.Parameter(torch.randn(1, n, 1, 1)) for n in (8, 1))
+        self.part = nn.Module()
+        self.part.map, self.part_map = (nn.Parameter(torch.randn(1, 8, 6, 5)) for _ in "ab")
+
+    def forward(self, x):
+        return self.run(self, x)
+
+
+def discarded(net, x):
+    y = net.body(x)
+    nn.functional.relu(y, inplace=True)
+    return y
+
+
+def module_discarded(net, x):
+    y = net.body(x)
+    net.relu(y)
+    return y + x
+
+
+def method_discarded(net, x):
+    y = net.body(x)
+    y.clamp_(-1, 1)
+    return net.conv(y) + y
+
+
+def another_name(net, x):
+    y = net.body(x)
+    other = y
+    y += net.conv(y)
+    return net.conv(y) + other
+
+
+def another_name_of_a_module(net, x):
+    y = net.body(x)
+    y += x
+    other = y
+    y = net.tanh(y)
+    return net.conv(y) + other
+
+
+def cloned(net, x):
+    y = net.body(x)
+    other = y.clone()
+    y = y.mul_(2)
+    return net.conv(y) + other * y
+
+
+def viewed(net, x):
+    y = net.body(x)
+    rows = y.flatten(1)
+    rows.relu_()
+    return net.conv(y)
+
+
+def by_keyword(net, x):
+    return net.tanh(input=net.conv(x=net.body(x)))
+
+
+def shared_layer(net, x):
+    return net.conv(net.norm(net.conv(x) + x)) + net.conv(net.body[1](net.conv(-x) + x))
+
+
+def heads(net, x):
+    return net.dense(net.body(x).flatten(1)).view(-1, 4)
+
+
+def clips(net, x):
+    return net.body(x).mean((2, 3)).view(x.flatten(0, 1).size(0), -1)
+
+
+def named_as_a_network_names(net, x):
+    return net.output(net.body(x).view(x.size(0), -1))
+
+
+def maps_of_like_names(net, x):
+    return net.conv(x) * net.part.map + net.part_map
+
+
+def shuffled(net, x):
+    y = net.conv(x)
+    n, c, h, w = y.shape
+    return y.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
+
+
+def shifted_as_one(net, x):
+    return net.dense((net.conv(x) + x + net.one).flatten(1))
+
+
+def one_channel_shifted(net, x):
+    return net.conv(net.few(x) + net.shift)
+
+
+def residual_number(net, x):
+    return net.conv(x) + x.mean()
+
+
+def residual_of_more_images(net, x):
+    return net.conv(x[:1]) + x
+
+
+def added_to_sizes(net, x):
+    n = x.size(0)
+    m = n
+    n += 1
+    return net.body(x).reshape(m, -1) * n
+
+
+FORWARDS = [
+    discarded, module_discarded, method_discarded, another_name, another_name_of_a_module, cloned, viewed,
+    by_keyword, shared_layer, heads, clips, named_as_a_network_names, maps_of_like_names, shuffled,
+    shifted_as_one, one_channel_shifted, residual_number, residual_of_more_images, added_to_sizes,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("run", FORWARDS, ids=lambda run: run.__name__)
+def test_what_a_models_code_does_is_kept(run):
+    torch.manual_seed(0)
+    model = filled(Written(run), 3)
+    x = torch.randn(2, 8, 6, 5)
+    deployed, report = deploy(model, layout="as given")
+    with torch.no_grad():
+        for _ in range(2):
+            assert torch.equal(deployed(x.clone()), model(x.clone()))
+    assert report.before == sum(t.nbytes for t in model.state_dict().values())
+
+
+def test_arguments_with_defaults_are_not_forgotten():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = block(8)
+
+        def forward(self, x, scale=2.0, unused=None):
+            return self.body(x) * scale
+
+    model, x = filled(Scaled(), 1), torch.randn(2, 8, 6, 5)
+    deployed, report = deploy(model, layout="as given")
+    assert "the argument scale has a default" in report.rows[0].reason
+    with torch.no_grad():
+        assert torch.equal(deployed(x), model(x))
+        assert torch.equal(deployed(x, scale=3.0), model(x, scale=3.0))

@@ -260,3 +260,18 @@ def test_conv2d_needs_little_memory(data_format, layout, channels, filters, grou
     tracemalloc.stop()
     assert (y == taps**2 * channels // groups).all()
     assert peak - y.nbytes < 64 * 2**20
+
+
+def test_sums_of_float16_are_kept_in_float32_over_all_channels(backend):
+    x = np.ones((1, 1024, 3, 3), np.float16)
+    x[:, 512:] = -1
+    w = np.full((520, 1024, 3, 3), 200, np.float16)
+    assert (backend.asnumpy(conv2d(backend.asarray(x), backend.asarray(w))) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i1", "f2", "f4"])
+def test_depthwise_layers_of_every_dtype_take_a_bias(backend, dtype):
+    x, w = np.full((1, 2, 3, 60), 9, dtype), np.full((2, 1, 1, 60), 2, dtype)
+    bias = np.arange(2).astype(dtype)
+    actual = conv2d(*map(backend.asarray, (x, w, bias)), groups=2)
+    assert_same(backend.asnumpy(actual), reference.conv2d(x, w, bias, groups=2))

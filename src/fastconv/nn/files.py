@@ -246,7 +246,7 @@ def _made(given: dict[str, Any]) -> PackedGraph:
 
 def _check_calls(network: PackedGraph) -> None:
     """Refuse calls of what is unknown, and of values that nothing has given."""
-    known = set(range(network.inputs))
+    known = set(range(len(network.inputs)))
     for call in network.calls:
         if call.target == "get":
             (name,) = call.args

@@ -42,8 +42,8 @@ class PackedGraph(nn.Module):
     modules : dict of Module
         By the names that ``calls`` have for them.
     calls : sequence of Call
-    inputs : int
-        Values that the network is called with: the first slots.
+    inputs : sequence of str
+        Names of the values that the network is called with: the first slots.
     output : Slot, or a tuple, list or dict of them
     channels_last : bool
         Whether images are brought into that layout; if not, they keep theirs.
@@ -57,7 +57,7 @@ class PackedGraph(nn.Module):
         self,
         modules: Mapping[str, nn.Module],
         calls: Sequence[Call],
-        inputs: int,
+        inputs: Sequence[str],
         output: Any,
         channels_last: bool = True,
         functions: Mapping[str, Callable[..., Any]] | None = None,
@@ -69,7 +69,7 @@ class PackedGraph(nn.Module):
         for name, tensor in (tensors or {}).items():
             self.register_buffer(name, tensor)
         self.functions = dict(functions or {})
-        self.calls, self.inputs, self.output = list(calls), inputs, output
+        self.calls, self.inputs, self.output = list(calls), list(inputs), output
         self.channels_last = channels_last
         self._plans: dict[Any, tuple[Any, list[Ready], list[Tensor | None]]] = {}
 
@@ -85,10 +85,13 @@ class PackedGraph(nn.Module):
     def __getitem__(self, index: int) -> nn.Module:
         return [*self][index]
 
-    def forward(self, *given: Any) -> Any:
+    def forward(self, *given: Any, **named: Any) -> Any:
         """What the network gives."""
-        if len(given) != self.inputs:
-            raise TypeError(f"PackedGraph: got {len(given)} inputs, of {self.inputs}")
+        rest = self.inputs[len(given) :]
+        if len(given) > len(self.inputs) or named.keys() != {*rest}:
+            got = [*map(str, range(len(given))), *named]
+            raise TypeError(f"PackedGraph: takes the inputs {self.inputs}, got {got}")
+        given = (*given, *(named[name] for name in rest))
         if self.channels_last:
             given = tuple(map(_with_channels_last, given))
         if any(map(is_followed, given)):

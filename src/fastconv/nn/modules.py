@@ -21,7 +21,7 @@ from fastconv.nn import operators
 from fastconv.nn.arrays import Planned, filters_of, lent
 from fastconv.nn.calls import PackedModule
 from fastconv.nn.packing import zero_words
-from fastconv.nn.products import Finished, Run, conv_product, linear_product, pair, sides
+from fastconv.nn.products import Finished, Geometry, Run, conv_product, linear_product, pair, sides
 from fastconv.nn.several_bits import sum_of_products
 from fastconv.packed import PackedSigns
 
@@ -146,7 +146,7 @@ class PackedConv2d(PackedLayer):
         signs = in_channels // groups
         super().__init__(shape, signs, gives, steps, activation_bits, weight_bits, scaled, biased)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = list(kernel_size), list(stride), list(dilation)
+        self.kernel_size, self.stride, self.dilation = tuple(kernel_size), tuple(stride), tuple(dilation)
         self.padding, self.pad_value = list(padding), pad_value
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Any:
@@ -180,7 +180,7 @@ class PackedConv2d(PackedLayer):
         return y
 
     @property
-    def _geometry(self) -> tuple[list[int], list[int], list[int], int, int]:
+    def _geometry(self) -> Geometry:
         return self.stride, self.padding, self.dilation, self.groups, self.pad_value
 
 

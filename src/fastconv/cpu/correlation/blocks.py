@@ -93,11 +93,13 @@ class Blocks:
                 part = filters[:, plane * taps : (plane + self.planes) * taps].astype(self.work, copy=False)
                 windows = self._windows(image[plane : plane + self.planes], first, block.shape[1])
                 if plane == 0 and y.dtype == self.work:
-                    np.matmul(part, windows, out=block)
+                    sums = np.matmul(part, windows, out=block)
                 elif plane == 0:
-                    block[...] = part @ windows
+                    sums = part @ windows
                 else:
-                    block += part @ windows
+                    sums += part @ windows
+            if sums is not block:
+                block[...] = sums
 
     def _windows(self, image: Array, first: int, count: int) -> Array:
         """Windows first ... first + count of ``image`` (C, H, W) as columns (C * taps, count)."""

@@ -65,11 +65,10 @@ class Planes:
         target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
         sums = np.empty(spec.shape, self.work) if spec.dtype == np.float16 else target
         self.direct(x.reshape(self.images), weight.reshape(self.kernels), sums.reshape(self.sums))
-        with np.errstate(over="ignore", invalid="ignore"):
-            if bias is not None:
-                sums.reshape(self.images[0], len(bias), -1)[...] += bias[:, None].astype(self.work)
-            if sums is not target:
-                target[...] = sums
+        if sums is not target:
+            target[...] = sums
+        if bias is not None:
+            target.reshape(self.images[0], len(bias), -1)[...] += bias[:, None].astype(spec.dtype)
         return deliver(target, out)
 
 

@@ -49,15 +49,14 @@ def _multiply_blocks(images: Array, filters: Array, geometry: Window, results: A
     planes, *steps = _steps(c, filters.shape[1], geometry.taps, sizes, BLOCK_BYTES // work.itemsize)
     for corner in product(*(range(0, n, step) for n, step in zip(sizes, steps, strict=True))):
         g, n, i, j = (slice(a, min(a + d, n)) for a, d, n in zip(corner, steps, sizes, strict=True))
-        block = results[g, :, n, i, j]
+        block = sums = results[g, :, n, i, j]
         for first in range(0, c, planes):
             own = slice(first, min(first + planes, c))
             taken = slice(own.start * geometry.taps, own.stop * geometry.taps)
             part = filters[g, :, taken].astype(work, copy=False)
             terms = cupy.matmul(part, _windows(images[g, own, n], geometry, i, j, work)).reshape(block.shape)
-            if first:
-                terms += block
-            block[...] = terms
+            sums = terms if first == 0 else sums + terms
+        block[...] = sums
 
 
 def _steps(channels: int, filters: int, taps: int, sizes: tuple[int, ...], most: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from fastconv.nn.calls import is_plain
+from fastconv.nn.deployment.in_place import made_functional
 
 OURS = ("torch", "fastconv")
 """Packages whose layers are leaves, and whose frames say nothing about a user's code."""
@@ -39,14 +41,36 @@ def captured(model: nn.Module, signs: Sequence[type[nn.Module]]) -> fx.GraphModu
         graph = tracer.trace(model)
     except Exception as error:  # whatever the model's own code says to values without numbers
         return Untraced(f"{_where(error)}: {str(error).splitlines()[0] if str(error) else error!r}")
-    return fx.GraphModule(model, graph)
+    for node in graph.nodes:
+        if node.op == "call_module" and not node.args and len(node.kwargs) == 1:  # by keyword
+            node.args, node.kwargs = tuple(node.kwargs.values()), {}
+    network = fx.GraphModule(model, graph)
+    reason = made_functional(network) or _optional_read(network)
+    if reason:
+        return Untraced(f"since {reason}")
+    network.meta["kinds"] = {name: type(module).__name__ for name, module in model.named_modules()}
+    return network
+
+
+def _optional_read(network: fx.GraphModule) -> str:
+    """Why arguments with defaults cannot be told from those without."""
+    for node in network.graph.nodes:
+        if node.op == "placeholder" and node.args:
+            if node.users:
+                return (
+                    f"the argument {node.name} has a default, and the graph would be that of a call with it"
+                )
+            network.graph.erase_node(node)
+    return ""
 
 
 def _alone(layer: nn.Module) -> fx.GraphModule:
     """The graph of a model that is one layer."""
     graph = fx.Graph()
     graph.output(graph.call_module(ALONE, (graph.placeholder("x"),)))
-    return fx.GraphModule({ALONE: layer}, graph)
+    network = fx.GraphModule({ALONE: layer}, graph)
+    network.meta["kinds"] = {}
+    return network
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -103,10 +127,32 @@ def _is_wrapper(module: nn.Module) -> bool:
     return isinstance(module, (*kinds, *([compiler.OptimizedModule] if compiler else [])))
 
 
+class _Value(fx.Proxy):
+    """A value of which is noted that ``x += y`` writes to it: torch.fx takes that for ``x = x + y``."""
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._written(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._written(operator.isub, other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._written(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._written(operator.itruediv, other)
+
+    def _written(self, function: Any, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+
 class _Tracer(fx.Tracer):
     def __init__(self, signs: tuple[type[nn.Module], ...]) -> None:
         super().__init__()
         self.signs = signs
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Value(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, self.signs) or not is_plain(m):

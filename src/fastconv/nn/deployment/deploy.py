@@ -137,7 +137,7 @@ def _deployed(model: nn.Module, work: _Work) -> nn.Module:
 
     network = captured(model, work.signs)
     if isinstance(network, Untraced):
-        why = f"it cannot be traced, {network.reason}; what the line does must not hang on numbers"
+        why = f"it cannot be a graph, {network.reason}"
         work.rows.append(Row("", describe(model), "layer by layer", 0, 0, why))
         return _layer_by_layer("", model, work, work.rows, done)
     deployed = work.emitted(network, work.rows, keep)
@@ -149,14 +149,15 @@ def _taken_apart(model: nn.Module, deployed: PackedGraph, told: list[str]) -> li
     """What became of tensors of modules that the graph does not call by themselves."""
     rows = []
     for name, module in model.named_modules():
-        own = bytes_of(module, recurse=False)
-        if own and not any(name == other or not other or name.startswith(f"{other}.") for other in told):
-            names = [
-                f"{name}_{tensor}".replace(".", "_").lstrip("_")
-                for tensor in (*module._parameters, *module._buffers)
-            ]
-            kept = sum(deployed._buffers[tensor].nbytes for tensor in names if tensor in deployed._buffers)
-            rows.append(Row(name, describe(module), "taken apart, or not called", own, kept))
+        if any(name == other or not other or name.startswith(f"{other}.") for other in told):
+            continue
+        own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        left = {_dotted(name, tensor): value for tensor, value in own if _dotted(name, tensor) not in told}
+        if left:
+            kept = [deployed._buffers.get(path.replace(".", "_")) for path in left]
+            after = sum(tensor.nbytes for tensor in kept if tensor is not None)
+            before = sum(tensor.nbytes for tensor in left.values())
+            rows.append(Row(name, describe(module), "taken apart, or not called", before, after))
     return rows
 
 

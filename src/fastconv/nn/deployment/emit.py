@@ -31,6 +31,8 @@ from fastconv.nn.graph import PackedGraph
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
 from fastconv.nn.packing import JoinSigns, PackedFlatten, PackSigns, UnpackSigns
 
+RESERVED = {*dir(PackedGraph), "calls", "channels_last", "get", "functions", "inputs", "output", "training"}
+
 Keep = Callable[[str, nn.Module, list[Row]], nn.Module]
 """Deploys a module that a network calls as it is, and says what became of those in it."""
 
@@ -44,7 +46,7 @@ def emitted(plan: Plan, rows: list[Row], keep: Keep, channels_last: bool) -> tup
     rows += emitter.notes.finished()
     (output,) = (node for node in plan.network.graph.nodes if node.op == "output")
     tree = fx.node.map_arg(output.args[0], lambda node: Slot(emitter.numbers(node)))
-    inputs = len([node for node in plan.network.graph.nodes if node.op == "placeholder"])
+    inputs = [str(node.target) for node in plan.network.graph.nodes if node.op == "placeholder"]
     graph = PackedGraph(
         emitter.modules,
         emitter.calls,
@@ -97,10 +99,15 @@ class _Emitter:
 
     def _module(self, name: str, module: nn.Module) -> str:
         """A name for a module, and that module by it."""
-        name = name.replace(".", "_") or "layer"
-        while name in self.modules:
-            name += "_"
+        name = self._free(name or "layer")
         self.modules[name] = module.eval()
+        return name
+
+    def _free(self, path: str) -> str:
+        """A name that neither a network nor anything in it has."""
+        name = path.replace(".", "_")
+        while name in self.modules or name in self.tensors or name in RESERVED:
+            name += "_"
         return name
 
     # nodes
@@ -190,7 +197,8 @@ class _Emitter:
         slot = self.numbers(source) if words is None else words.slot
         flattened = None if words is None else words.flattened
         # a module that is called again, with the same behind it, is packed once
-        key = (layer, *(self.plan.module(n) for n in chain), *gives, flattened, bounds is None)
+        told = None if bounds is None else tuple(bound.cpu().numpy().tobytes() for bound in bounds)
+        key = (layer, *(self.plan.module(n) for n in chain), *gives, flattened, rows_only, told)
         if key not in self.packed:
             packed = pack_layer(layer, gives, steps, bounds, flattened=flattened, rows_only=rows_only)
             self.packed[key] = self._module(node.meta["name"], packed)
@@ -303,6 +311,6 @@ class _Emitter:
         owner: Any = self.plan.network
         for part in path.split("."):
             owner = getattr(owner, part)
-        name = path.replace(".", "_")
+        name = self._free(path)
         self.tensors[name] = owner.detach()
         return name

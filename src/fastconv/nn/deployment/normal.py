@@ -15,7 +15,7 @@ from fastconv.nn.pointwise import Scale, Shift, StrictSign
 from fastconv.nn.signs import Sign
 
 ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
-IDLE_METHODS = ("contiguous", "detach", "clone")
+IDLE_METHODS = ("detach", "clone")
 IMAGE_AXES = 3
 
 
@@ -37,6 +37,8 @@ def normalized(network: fx.GraphModule, signs: tuple[type[nn.Module], ...]) -> N
 def module_of(network: fx.GraphModule, node: Any) -> Any:
     """The module that a node calls, if it calls one with nothing but a value."""
     if not isinstance(node, fx.Node) or node.op != "call_module":
+        return None
+    if node.kwargs or len(node.args) != 1 or not isinstance(node.args[0], fx.Node):
         return None
     return network.get_submodule(str(node.target))
 
@@ -93,7 +95,8 @@ def _put(network: fx.GraphModule, node: fx.Node, x: Any, module: nn.Module) -> N
 def _sign(node: fx.Node, *compare: Any) -> fx.Node | None:
     """The value whose sign a node takes, by ``where(x >= 0, 1, -1)`` or ``2 * (x >= 0) - 1``, or with
     another comparison."""
-    if node.target is torch.where and len(node.args) == 3 and node.args[1:] == (1, -1):
+    floats = len(node.args) == 3 and all(type(part) is float for part in node.args[1:])
+    if node.target is torch.where and floats and node.args[1:] == (1, -1):
         return _compared(node.args[0], *compare)
     if node.target in (operator.sub, torch.sub, "sub") and node.args[1:] == (1,):
         double = node.args[0]
@@ -111,9 +114,9 @@ def _compared(node: Any, *targets: Any) -> fx.Node | None:
 
 
 def _uncast(node: fx.Node) -> Any:
-    while node.target in ("float", "to", "type_as", "type"):
-        node = node.args[0]
-    return node
+    """What is made float32 by a node; None if it makes nothing of the sort."""
+    casts = node.target == "float" or (node.target == "to" and node.args[1:] == (torch.float32,))
+    return node.args[0] if casts else None
 
 
 def _per_channel(network: fx.GraphModule, node: fx.Node) -> tuple[Any, nn.Module] | None:
@@ -137,13 +140,14 @@ def _per_channel(network: fx.GraphModule, node: fx.Node) -> tuple[Any, nn.Module
         return None
     image = numbers.dim() >= IMAGE_AXES and numbers.shape[-2:] == (1, 1)
     channels = numbers.numel()
-    if not image or numbers.shape[-IMAGE_AXES] != channels:
+    if not image or numbers.shape[-IMAGE_AXES] != channels or channels == 1:
         return None
     module = Scale(channels) if kind == "mul" else Shift(channels)
     flat = numbers.detach().reshape(-1).clone()
-    owner = str(_attribute(other).target).rpartition(".")[0]
-    if owner:
-        node.meta.update(name=owner, before=numbers.nbytes, layer=type(network.get_submodule(owner)).__name__)
+    path = str(_attribute(other).target)
+    owner = path.rpartition(".")[0]
+    kind = network.meta["kinds"].get(owner, "tensor") if owner else "tensor"
+    node.meta.update(name=path, before=numbers.nbytes, layer=f"{kind}({channels})")
     if isinstance(module, Scale):
         module.scale = flat
     else:
@@ -203,30 +207,6 @@ def _flatten(_: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     return nn.Flatten() if (start_dim, end_dim) == (1, -1) else None
 
 
-def _view(_: Any, *shape: Any) -> Any:
-    """``x.view(x.size(0), -1)``, and ``x.view(-1, n)`` of what a linear layer of n features reads."""
-    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    if len(sizes) != 2:
-        return None
-    rows, columns = sizes
-    if columns == -1 and _is_batch(rows):
-        return nn.Flatten()
-    return nn.Flatten() if rows == -1 and type(columns) is int and columns > 0 else None
-
-
-def _is_batch(node: Any) -> bool:
-    """Whether a value is the number of images of a batch."""
-    if not isinstance(node, fx.Node):
-        return False
-    if node.target == "size":
-        return bool(node.args[1:] == (0,))
-    if node.target is operator.getitem and node.args[1] == 0:
-        sizes = node.args[0]
-        shape = isinstance(sizes, fx.Node) and sizes.target is getattr and sizes.args[1] == "shape"
-        return bool(shape or (isinstance(sizes, fx.Node) and sizes.target == "size" and len(sizes.args) == 1))
-    return False
-
-
 def _max_pool(
     _: Any,
     kernel_size: Any,
@@ -275,8 +255,6 @@ TABLE: dict[Any, Callable[..., Any]] = {
     functional.leaky_relu: _leaky_relu,
     **dict.fromkeys((functional.prelu, torch.prelu), _prelu),
     **dict.fromkeys((torch.flatten, "flatten"), _flatten),
-    **dict.fromkeys(("view", "reshape"), _view),
-    torch.reshape: _view,
     **dict.fromkeys((functional.max_pool2d, torch.max_pool2d), _max_pool),
     functional.interpolate: _enlarge,
     **dict.fromkeys((functional.dropout, functional.dropout2d), _dropout),

@@ -26,7 +26,9 @@ from fastconv.nn.deployment.twins import (
     takes_signs,
 )
 from fastconv.nn.deployment.values import (
+    batch_of,
     joins_images,
+    keeps_channels,
     wanted_as_words,
 )
 
@@ -124,6 +126,8 @@ def _chain_above(plan: Plan, sign: Node) -> tuple[Node, list[Node]]:
             is_channelwise(module, kind) for kind in ((image,) if image is not None else (True, False))
         ):
             break
+        if not keeps_channels(plan.network, node):
+            break
         chain.insert(0, node)
         node = node.args[0]
     return node, chain
@@ -167,7 +171,14 @@ def _append(plan: Plan, product: Product, node: Node) -> bool:
     assert steps is not None
     if is_addition(node):
         others = [part for part in node.args if part is not product.end]
-        if len(others) != 1 or not steps.add():
+        together = len(others) == 1 and batch_of(plan.network, others[0]) & batch_of(
+            plan.network, product.end
+        )
+        if (
+            not together
+            or others[0].meta["channels"] not in (0, product.end.meta["channels"])
+            or not steps.add()
+        ):
             return False
         product.residual = others[0]
     elif (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from typing import Any
 
 import torch
@@ -12,16 +13,16 @@ from torch.fx import Node
 from fastconv.nn.deployment.fold import is_channelwise, is_idle
 from fastconv.nn.deployment.normal import is_addition, module_of, parts_of
 from fastconv.nn.deployment.twins import is_binary, is_packable, is_sign, takes_signs
-from fastconv.nn.deployment.values import is_signs, joins_images, lets_signs_through, note_channels
+from fastconv.nn.deployment.values import batch_of, is_signs, joins_images, lets_signs_through, note_channels
 from fastconv.nn.signs import Sign
 
-SIGN_AND_ZERO = (torch.sign, torch.sgn, "sign", "sgn")
-"""Signs for which 0 is no sign, as it is none for a layer that takes signs."""
+SIGN_AND_ZERO = (torch.sign, torch.sgn, "sign", "sgn", "contiguous")
+"""What gives numbers of the same signs to a layer that takes signs, for which 0 is +1."""
 
 
 def rearrange(network: fx.GraphModule) -> None:
     """All of it: afterwards, values know their channels (see ``values.note_channels``)."""
-    for change in (_drop_idle, _flatten_joins, _split_after_joins, _take_signs):
+    for change in (_drop_idle, _flatten_views, _flatten_joins, _split_after_joins, _take_signs):
         note_channels(network)
         change(network)
         network.graph.eliminate_dead_code()
@@ -34,6 +35,44 @@ def _drop_idle(network: fx.GraphModule) -> None:
         module = module_of(network, node)
         if module is not None and is_idle(module):
             node.replace_all_uses_with(node.args[0])
+
+
+def _flatten_views(network: fx.GraphModule) -> None:
+    """``x.view(x.size(0), -1)`` of images, and ``x.view(-1, n)`` of those that a linear layer of n features
+    reads, flatten them."""
+    for node in [*network.graph.nodes]:
+        if node.target not in ("view", "reshape", torch.reshape) or node.kwargs:
+            continue
+        x, *sizes = node.args
+        sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+        if len(sizes) != 2 or not isinstance(x, Node) or not x.meta["image"]:
+            continue
+        rows, columns = sizes
+        readers = [getattr(module_of(network, user), "in_features", None) for user in node.users]
+        if (columns == -1 and batch_of(network, _sized(rows)) & batch_of(network, x)) or (
+            rows == -1 and set(readers) == {columns}
+        ):
+            name = f"{node.name}_flatten"
+            network.add_submodule(name, nn.Flatten())
+            with network.graph.inserting_before(node):
+                new = network.graph.call_module(name, (x,))
+            new.meta = dict(node.meta)
+            node.replace_all_uses_with(new)
+
+
+def _sized(node: object) -> Node | None:
+    """The value whose number of images a node is."""
+    if not isinstance(node, Node):
+        return None
+    if node.target == "size":
+        return node.args[0] if node.args[1:] == (0,) else None
+    if node.target is operator.getitem and node.args[1] == 0 and isinstance(node.args[0], Node):
+        sizes = node.args[0]
+        whole = (sizes.target is getattr and sizes.args[1] == "shape") or (
+            sizes.target == "size" and len(sizes.args) == 1
+        )
+        return sizes.args[0] if whole else None
+    return None
 
 
 def _flatten_joins(network: fx.GraphModule) -> None:

@@ -19,6 +19,7 @@ from fastconv.nn.deployment.twins import (
     takes_signs,
 )
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
+from fastconv.nn.pointwise import Scale, Shift
 
 
 def is_signs(network: fx.GraphModule, node: Node) -> bool:
@@ -64,6 +65,35 @@ def joins_images(node: Any) -> bool:
     if not isinstance(node, Node) or not is_concatenation(node):
         return False
     return all(part.meta["image"] and part.meta["channels"] for part in parts_of(node))
+
+
+def keeps_channels(network: fx.GraphModule, node: Node) -> bool:
+    """Whether what a node gives has the channels of what it takes: numbers for each of several channels make
+    several of a single one, if nothing refuses that."""
+    module, given = module_of(network, node), node.all_input_nodes[0].meta["channels"]
+    return isinstance(module, (Shift, Scale)) <= bool(given) and node.meta["channels"] == (
+        given or node.meta["channels"]
+    )
+
+
+def batch_of(network: fx.GraphModule, node: Node | None) -> set[Node]:
+    """The values that the images of a value come from, one by one: two values have as many if they share
+    one."""
+    found, new = set(), set() if node is None else {node}
+    while new:
+        found |= new
+        new = {
+            source for value in new if _keeps_images(network, value) for source in value.all_input_nodes
+        } - found
+    return {value for value in found if not _keeps_images(network, value)}
+
+
+def _keeps_images(network: fx.GraphModule, node: Node) -> bool:
+    """Whether what a node gives has as many images as what it takes."""
+    module = module_of(network, node)
+    if module is None:
+        return is_addition(node) or is_concatenation(node)
+    return not isinstance(module, (nn.Unflatten, nn.Fold, nn.Unfold)) and getattr(module, "start_dim", 1) > 0
 
 
 def note_channels(network: fx.GraphModule) -> None:
