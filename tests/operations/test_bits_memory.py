@@ -43,6 +43,12 @@ def test_counts_in_any_memory_equal_reference(backend, data):
     assert_same(backend.asnumpy(actual), reference.popcount_sum(x, axis=axis))
 
 
+@pytest.mark.parametrize("columns", range(130, 170))
+def test_bytes_whose_rows_lie_across_memory_are_counted(backend, columns):
+    x = values(columns, (67, columns), "u1")
+    assert_same(backend.asnumpy(popcount(backend.asarray(x).T)), reference.popcount(x.T))
+
+
 @given(st.data(), st.sampled_from(["little", "big"]))
 def test_packing_in_any_memory_equals_reference(backend, data, bitorder):
     x = data.draw(ELEMENTS.flatmap(numbers))
