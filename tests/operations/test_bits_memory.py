@@ -49,6 +49,14 @@ def test_bytes_whose_rows_lie_across_memory_are_counted(backend, columns):
     assert_same(backend.asnumpy(popcount(backend.asarray(x).T)), reference.popcount(x.T))
 
 
+@pytest.mark.parametrize("n", [2, 64, 70, 200])
+@pytest.mark.parametrize("bitorder", ["little", "big"])
+def test_one_element_may_stand_for_many(backend, n, bitorder):
+    x = np.broadcast_to(np.array([[1], [0], [-3]], "i4"), (3, n))
+    actual = packbits64(backend.asarray(x), bitorder=bitorder)
+    assert_same(backend.asnumpy(actual), reference.packbits64(x, bitorder=bitorder))
+
+
 @given(st.data(), st.sampled_from(["little", "big"]))
 def test_packing_in_any_memory_equals_reference(backend, data, bitorder):
     x = data.draw(ELEMENTS.flatmap(numbers))

@@ -75,6 +75,7 @@ def test_conv2d_equals_reference(backend, dtypes, grouping, with_bias, data):
         (16, (19, 23), 1, (11, 12), {"padding": 2, "stride": (3, 1)}),  # several chains of products
         (3, (200, 3), 2, (9, 3), {"padding": "same"}),  # columns that fill vectors
         (20, (1, 1), 1, (3, 3), {"padding": 1}),
+        (5, (20, 44), 1, (3, 4), {"padding": ((2, 0), (1, 3))}),
         (18, (60, 70), 1, (3, 1), {"dilation": (20, 1)}),
     ],
 )

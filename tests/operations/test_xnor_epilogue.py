@@ -210,3 +210,18 @@ def test_integers_reach_any_number(backend, data):
         tau = tau[0]
     case = case._replace(ending={"signs": (tau, data.draw(st.booleans()))})
     check(backend, case, case.run(backend, xnor_conv2d), reference.xnor_conv2d)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+def test_more_filters_than_a_word_has_bits_have_bounds_of_their_own(backend, data_format):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((1, 66, 5, 6), "f4"), rng.standard_normal((130, 66, 3, 3), "f4")
+    x = x if data_format == "NCHW" else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    tau, flip = rng.integers(-40, 40, 130).astype("f4"), rng.random(130) < 0.5
+    scale = np.ones(130, "f4")
+    operands = backend.asarray(x), backend.asarray(w)
+    ending = {"scale": backend.asarray(scale), "signs": (backend.asarray(tau), backend.asarray(flip))}
+    numbers, signs = xnor_conv2d(*operands, data_format=data_format, **ending)
+    expected = reference.xnor_conv2d(x, w, data_format=data_format, scale=scale, signs=(tau, flip))
+    np.testing.assert_array_equal(backend.asnumpy(numbers), expected[0])
+    np.testing.assert_array_equal(backend.asnumpy(signs.words), expected[1].words)
