@@ -24,18 +24,6 @@ FAULTS: list[Fault] = [
             "max(2 * n - 2 * spacing - folded, 0)",
             SEVERAL_TILES,
         ),
-        (
-            "mirrored colours change places",
-            " + 2 * (folded % spacing)",
-            " + spacing - 1",
-            AXES,
-        ),
-        (
-            "taps of interleaved images are neighbours",
-            "source.address + (a * source.pitch + b * source.step + j)",
-            "source.address + (a * source.pitch + b + j)",
-            "test_correlation_axes.py::test_interleaved_images_of_several_tiles_equal_their_planes",
-        ),
         ("wrapped borders are off by one", "return position % n", "return (position + 1) % n", FLOAT_TILES),
         (
             "the kernel fits one column too far",
