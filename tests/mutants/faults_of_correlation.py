@@ -3,6 +3,7 @@
 from faults import KEEP_OUT, OWN_SCRATCH, Fault, of
 
 AXES = "test_correlation_axes.py::test_any_two_axes_equal_reference[numpy-correlate2d]"
+COLOURS = "test_correlation_axes.py::test_colours_under_kernels_of_several_pieces_equal_reference"
 BATCHES = "test_correlation.py::test_batches_broadcast[numpy]"
 FLIPPED = "test_correlation.py::test_convolution_is_correlation_with_the_flipped_kernel[numpy]"
 SEVERAL_TILES = "test_correlation.py::test_images_of_several_tiles_equal_scipy"
@@ -23,6 +24,18 @@ FAULTS: list[Fault] = [
             "2 * n - spacing - folded",
             "max(2 * n - 2 * spacing - folded, 0)",
             SEVERAL_TILES,
+        ),
+        (
+            "mirrored colours change places",
+            " + 2 * (folded % spacing)",
+            " + spacing - 1",
+            COLOURS,
+        ),
+        (
+            "taps of interleaved images are neighbours",
+            "source.address + (a * source.pitch + b * source.step + j)",
+            "source.address + (a * source.pitch + b + j)",
+            COLOURS,
         ),
         ("wrapped borders are off by one", "return position % n", "return (position + 1) % n", FLOAT_TILES),
         (

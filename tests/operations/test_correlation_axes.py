@@ -117,6 +117,19 @@ def test_interleaved_images_of_several_tiles_equal_their_planes(backend, dtype, 
         assert_close(got, expected, sums, 4 * w.size)
 
 
+@pytest.mark.parametrize("boundary", ["fill", "wrap", "symm"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_colours_under_kernels_of_several_pieces_equal_reference(dtype, boundary):
+    """13 columns of 5 taps are summed in two pieces, the second of which begins at a column of its own."""
+    x, w = values(1, (40, 90, 3), dtype, magnitude=1.0), values(2, (5, 13), dtype, magnitude=1.0)
+    actual = correlate2d(x, w, "same", boundary, 2, axes=(0, 1))
+    expected = np.ascontiguousarray(reference.correlate2d(x, w, "same", boundary, 2, axes=(0, 1)))
+    sums = reference.correlate2d(
+        np.abs(x).astype("f8"), np.abs(w).astype("f8"), "same", boundary, 2, axes=(0, 1)
+    )
+    assert_close(actual, expected, sums, w.size)
+
+
 def test_colours_are_neither_copied_nor_slower_to_plan(monkeypatch):
     """No planes are made of images whose colours, or whose planes, lie between other axes."""
     monkeypatch.delattr(methods, "Planes")
