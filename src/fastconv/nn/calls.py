@@ -91,3 +91,9 @@ def has_channels_last(x: Any) -> bool:
     if not isinstance(x, Tensor) or x.dim() != FEW_AXES or x.is_contiguous():
         return False
     return bool(x.is_contiguous(memory_format=torch.channels_last))
+
+
+def with_channels_last(x: Any) -> Any:
+    """``x`` in that layout, if it is images."""
+    images = isinstance(x, Tensor) and x.dim() == FEW_AXES
+    return x.contiguous(memory_format=torch.channels_last) if images else x

@@ -13,7 +13,6 @@ from fastconv._backends import undisturbed
 from fastconv.adapters.torch_tensors import placed
 from fastconv.nn.arrays import state_of
 from fastconv.nn.calls import (
-    FEW_AXES,
     Call,
     PackedModule,
     filled,
@@ -21,6 +20,7 @@ from fastconv.nn.calls import (
     is_followed,
     is_plain,
     slots_of,
+    with_channels_last,
 )
 from fastconv.nn.functions import FUNCTIONS
 from fastconv.nn.prepared import Preparation, Ready, run
@@ -93,7 +93,7 @@ class PackedGraph(nn.Module):
             raise TypeError(f"PackedGraph: takes the inputs {self.inputs}, got {got}")
         given = (*given, *(named[name] for name in rest))
         if self.channels_last:
-            given = tuple(map(_with_channels_last, given))
+            given = tuple(map(with_channels_last, given))
         if any(map(is_followed, given)):
             return self._by_operators(given)
         learning = torch.is_grad_enabled() and any(x.requires_grad for x in given)
@@ -153,12 +153,6 @@ class PackedGraph(nn.Module):
 def memory_of_tensor(x: Tensor) -> Any:
     """What plans depend on of an input."""
     return (x.shape, x.stride(), x.dtype, x.device)
-
-
-def _with_channels_last(x: Any) -> Any:
-    if isinstance(x, Tensor) and x.dim() == FEW_AXES:
-        return x.contiguous(memory_format=torch.channels_last)
-    return x
 
 
 def _contiguous(result: Any) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from fastconv._checks import choice, flag, warn
+from fastconv.nn.calls import with_channels_last
 from fastconv.nn.deployment.capture import Untraced, captured, unwrapped
 from fastconv.nn.deployment.emit import Keep, emitted
 from fastconv.nn.deployment.normal import normalized
@@ -213,15 +214,10 @@ def _deviation(trained: nn.Module, deployed: nn.Module, example: Any, layout: st
     expected = None
     if layout == "channels_last":
         try:
-            expected = trained.to(memory_format=torch.channels_last)(*tree_map(_with_channels_last, given))
+            expected = trained.to(memory_format=torch.channels_last)(*tree_map(with_channels_last, given))
         except RuntimeError:  # of a view that wants the numbers of a channel side by side
             trained = trained.to(memory_format=torch.contiguous_format)
     return _difference(trained(*given) if expected is None else expected, deployed(*given))
-
-
-def _with_channels_last(x: Any) -> Any:
-    image = isinstance(x, Tensor) and x.dim() == 4
-    return x.contiguous(memory_format=torch.channels_last) if image else x
 
 
 def _difference(expected: Any, given: Any) -> float:

@@ -24,6 +24,7 @@ from fastconv.nn.deployment.twins import (
     is_flatten,
     pack_layer,
     pack_pool,
+    pools_numbers,
 )
 from fastconv.nn.deployment.values import is_signs, takes_signs_of
 from fastconv.nn.functions import FUNCTIONS, name_of
@@ -248,8 +249,7 @@ class _Emitter:
     def _pooled(self, words: Words, chain: Sequence[Node], inverted: Tensor | None, became: str) -> Words:
         """Words through the pooling of a chain, the rest of which ``became`` something."""
         for node in chain:
-            module: Any = self.plan.module(node)
-            if module is not None and isinstance(module, nn.MaxPool2d):
+            if pools_numbers(self.plan.module(node)):
                 words = self._pool(node, words, inverted)
             else:
                 self.notes.tell(node, became)

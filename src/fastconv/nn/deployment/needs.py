@@ -53,7 +53,7 @@ class Needs:
     def _of_signs(self, signs: Signs) -> None:
         plan, node = self.plan, signs.sign
         ((value, packing), *more) = signs.parts
-        alone = not more and packing is None and not signs.pools and node not in self.numbers
+        alone = not more and packing is None and not signs.chain and node not in self.numbers
         readers = [*node.users]
         if alone and len(readers) == 1 and is_binary(plan.module(readers[0])) and value not in plan.products:
             self.lazy.add(node)

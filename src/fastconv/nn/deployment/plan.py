@@ -9,7 +9,7 @@ from torch import fx
 from torch.fx import Node
 
 from fastconv.nn.calls import is_plain
-from fastconv.nn.deployment.fold import Folded, is_channelwise, is_idle
+from fastconv.nn.deployment.fold import Folded, is_channelwise
 from fastconv.nn.deployment.normal import is_addition, module_of, parts_of
 from fastconv.nn.deployment.rearrange import rearrange
 from fastconv.nn.deployment.steps import NO_STEP, Steps
@@ -59,11 +59,11 @@ class Product:
 
 @dataclass
 class Signs:
-    """Where signs come from: ``parts`` (value, comparison of it or None), joined, then pooled."""
+    """Where signs come from: ``parts`` (value, comparison of it or None), joined, then pooled if pooling is
+    in the ``chain`` up to the ``sign``. Of what else is in it, the comparisons are made."""
 
     sign: Node
     parts: list[tuple[Node, Packing | None]]
-    pools: list[Node]
     chain: list[Node]
 
 
@@ -94,7 +94,7 @@ def planned(network: fx.GraphModule, exact: bool) -> Plan:
         if is_sign(plan.module(node)):
             _compare_product(plan, node)
     for node in nodes:
-        if is_binary(plan.module(node)) and not _is_compared(plan, node):
+        if is_binary(plan.module(node)) and node not in plan.absorbed:
             _add_product(plan, node)
     for node in nodes:
         if (
@@ -104,10 +104,6 @@ def planned(network: fx.GraphModule, exact: bool) -> Plan:
         ):
             _compare_numbers(plan, node)
     return plan
-
-
-def _is_compared(plan: Plan, layer: Node) -> bool:
-    return any(comparison.layer is layer for comparison in plan.comparisons.values())
 
 
 def _chain_above(plan: Plan, sign: Node) -> tuple[Node, list[Node]]:
@@ -206,22 +202,21 @@ def _compare_numbers(plan: Plan, sign: Node) -> None:
         part = chain[start:]
         value = chain[start - 1] if start else source
         packing = _packing(plan, value, part)
-        if packing is not None or not part or _pools_alone(plan, value, part):
+        if packing is not None or _pools_alone(plan, value, part):
             break
         plan.notes[part[0]] = "no comparison of its input gives the signs of what follows"
-    pools = [node for node in part if pools_numbers(plan.module(node))]
     parts: list[tuple[Node, Packing | None]] = [(value, packing)]
     if packing is not None and joins_images(value):
         sizes = [p.meta["channels"] for p in parts_of(value)]
         parts = [*zip(parts_of(value), packing.split(sizes), strict=True)]
-    plan.signs[sign] = Signs(sign, parts, pools, part)
+    plan.signs[sign] = Signs(sign, parts, part)
     plan.absorbed |= {*part}
 
 
 def _pools_alone(plan: Plan, value: Node, chain: list[Node]) -> bool:
-    """Whether nothing but pooling, and what does nothing, stands between a value and its sign."""
-    alone = all(pools_numbers(plan.module(n)) or is_idle(plan.module(n)) for n in chain)
-    return alone and bool(value.meta["channels"])
+    """Whether nothing but pooling, which may be done on its signs, stands between a value and its sign."""
+    pools = [node for node in chain if pools_numbers(plan.module(node))]
+    return pools == chain and (not chain or bool(value.meta["channels"]))
 
 
 def _packing(plan: Plan, value: Node, chain: list[Node]) -> Packing | None:
@@ -229,6 +224,6 @@ def _packing(plan: Plan, value: Node, chain: list[Node]) -> Packing | None:
     modules = [plan.module(node) for node in chain]
     image = next((node.meta["image"] for node in (*chain, value) if node.meta["image"] is not None), None)
     channels = next((node.meta["channels"] for node in (value, *chain) if node.meta["channels"]), 0)
-    if image is None or not channels or not any(is_channelwise(m, image) and not is_idle(m) for m in modules):
+    if image is None or not channels or not any(is_channelwise(module, image) for module in modules):
         return None
     return fold_before(modules, channels, image)

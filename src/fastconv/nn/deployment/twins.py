@@ -81,10 +81,8 @@ def output_length(module: nn.Module, length: int) -> int:
 
 
 def fold_into(layer: BinaryLayer, chain: Sequence[nn.Module]) -> Folded | None:
-    """``chain``, the modules up to the next sign, as a comparison of the layer's products; None if none is
-    the same."""
-    if not takes_signs(layer):
-        return None
+    """``chain``, the modules up to the next sign, as a comparison of the products of a layer, which takes
+    signs; None if none is the same."""
     before, after = _around_pool(chain)
     _, (scale,) = layer.filters()
 
@@ -128,10 +126,9 @@ def fold_before(chain: Sequence[nn.Module], channels: int, image: bool) -> Packi
 
 
 def _around_pool(chain: Sequence[nn.Module]) -> tuple[list[nn.Module], list[nn.Module] | None]:
-    """The modules before max-pooling and those after it, without the sign; None after it if there is none."""
-    modules = [module for module in chain if not is_sign(module)]
-    pools = [at for at, module in enumerate(modules) if pools_numbers(module)]
-    return (modules[: pools[0]], modules[pools[0] + 1 :]) if pools else (modules, None)
+    """The modules before max-pooling and those after it; None after it if there is none."""
+    pools = [at for at, module in enumerate(chain) if pools_numbers(module)]
+    return ([*chain[: pools[0]]], [*chain[pools[0] + 1 :]]) if pools else ([*chain], None)
 
 
 def pack_layer(

@@ -71,9 +71,8 @@ def keeps_channels(network: fx.GraphModule, node: Node) -> bool:
     """Whether what a node gives has the channels of what it takes: numbers for each of several channels make
     several of a single one, if nothing refuses that."""
     module, given = module_of(network, node), node.all_input_nodes[0].meta["channels"]
-    return isinstance(module, (Shift, Scale)) <= bool(given) and node.meta["channels"] == (
-        given or node.meta["channels"]
-    )
+    same: bool = node.meta["channels"] == given
+    return same if given else not isinstance(module, (Shift, Scale))
 
 
 def batch_of(network: fx.GraphModule, node: Node | None) -> set[Node]:
