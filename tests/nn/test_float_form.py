@@ -11,7 +11,7 @@ from conftest import optional
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies import MANY, few, seeds, values, windows
+from strategies import few, seeds, windows
 
 torch = optional("torch")
 
@@ -22,6 +22,7 @@ from fastconv import nn  # noqa: E402
 from fastconv.nn import binary_layer, gradients, operators  # noqa: E402
 from fastconv.nn.fakes import float_result  # noqa: E402
 from fastconv.nn.layers import ONE_PIXEL  # noqa: E402
+from layers import DTYPES, options_of_products, randomized, tensor  # noqa: E402
 
 NO_NEGATIVE = "no number of a batch .* is negative"
 
@@ -30,7 +31,6 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore:.*{NO_NEGATIVE}"),
 ]
 
-DTYPES = {"f2": torch.float16, "bf2": torch.bfloat16, "f4": torch.float32, "f8": torch.float64}
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 MODES = {
     "gradients": contextlib.nullcontext,
@@ -39,37 +39,10 @@ MODES = {
 }
 
 
-def tensor(seed, shape, dtype="f4", special=False):
-    """Numbers with zeros among them; NaN, infinities and -0.0 if ``special``."""
-    x = values(seed, shape, "f4" if dtype == "bf2" else dtype, magnitude=1.0, special=MANY * special)
-    return torch.from_numpy(x).to(DTYPES[dtype])
-
-
-def randomized(layer, seed):
-    """``layer`` with parameters of a seed: zeros, numbers beyond the clip, NaN and -0.0 among them."""
-    with torch.no_grad():
-        for i, parameter in enumerate(layer.parameters()):
-            parameter.copy_(tensor(seed + i, tuple(parameter.shape)))
-        layer.weight.view(-1)[::5] *= -0.0
-    return layer
-
-
-@st.composite
-def options_of_products(draw):
-    """Options that both layers take."""
-    scale = draw(st.sampled_from([None, "alpha", "xnor", "learned"]))
-    return {
-        "bias": draw(st.booleans()),
-        "scale": scale,
-        "activation_bits": 1 if scale == "xnor" else draw(st.sampled_from([1, 1, 1, 2])),
-        "weight_bits": draw(st.sampled_from([1, 1, 1, 2])),
-    }
-
-
 @st.composite
 def layers(draw):
     """A layer, and the shape of a batch that it takes."""
-    options, batch = draw(options_of_products()), draw(st.integers(1, 3))
+    options, batch = draw(options_of_products(most_bits=2)), draw(st.integers(1, 3))
     if draw(st.sampled_from([True, False, False])):
         features = draw(st.sampled_from([1, 3, 70]))
         return randomized(nn.BinaryLinear(features, 5, **options), draw(seeds)), (batch, features)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastconv
-from strategies import MANY, pairs, seeds, values, windows
+from strategies import pairs, seeds, windows
 
 torch = optional("torch")
 
@@ -21,41 +21,12 @@ from fastconv.nn import gradients, operators  # noqa: E402
 from fastconv.nn.arrays import KEPT  # noqa: E402
 from fastconv.nn.fakes import float_result  # noqa: E402
 from fastconv.nn.products import SAME  # noqa: E402
+from layers import DTYPES, options_of_products, randomized, tensor  # noqa: E402
 
 pytestmark = [
     pytest.mark.usefixtures("torch"),  # on one thread
     pytest.mark.filterwarnings("ignore:.*no number of a batch .* is negative"),  # what is drawn may have none
 ]
-
-DTYPES = {"f2": torch.float16, "bf2": torch.bfloat16, "f4": torch.float32, "f8": torch.float64}
-SCALES = (None, "alpha", "xnor", "learned")
-
-
-def tensor(seed, shape, dtype="f4", special=False):
-    """Numbers with zeros among them; NaN, infinities and -0.0 if ``special``."""
-    x = values(seed, shape, "f4" if dtype == "bf2" else dtype, magnitude=1.0, special=MANY * special)
-    return torch.from_numpy(x).to(DTYPES[dtype])
-
-
-def randomized(layer, seed):
-    """``layer`` with parameters of a seed: zeros, numbers beyond the clip and -0.0 among them."""
-    with torch.no_grad():
-        for i, parameter in enumerate(layer.parameters()):
-            parameter.copy_(tensor(seed + i, tuple(parameter.shape)))
-        layer.weight.view(-1)[::5] *= -0.0
-    return layer
-
-
-@st.composite
-def options_of_products(draw):
-    """Options that both layers take."""
-    scale = draw(st.sampled_from(SCALES))
-    return {
-        "bias": draw(st.booleans()),
-        "scale": scale,
-        "activation_bits": 1 if scale == "xnor" else draw(st.sampled_from([1, 1, 1, 2, 3])),
-        "weight_bits": draw(st.sampled_from([1, 1, 1, 2, 3])),
-    }
 
 
 @st.composite
