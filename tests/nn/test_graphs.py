@@ -465,6 +465,20 @@ def test_what_a_models_code_does_is_kept(run):
     assert report.before == sum(t.nbytes for t in model.state_dict().values())
 
 
+def test_tensors_are_counted_whatever_name_was_free_for_them():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.calls = BinaryConv2d(3, 2, 3), nn.Parameter(torch.ones(4, 4))
+
+        def forward(self, x):
+            return self.conv(x) @ self.calls
+
+    deployed, report = deploy(Mixed(), torch.ones(1, 3, 6, 6))
+    assert report.deviation == 0
+    assert report.after == sum(t.nbytes for t in deployed.state_dict().values())
+
+
 def test_arguments_with_defaults_are_not_forgotten():
     class Scaled(nn.Module):
         def __init__(self):

@@ -149,15 +149,15 @@ def _deployed(model: nn.Module, work: _Work) -> nn.Module:
 def _taken_apart(model: nn.Module, deployed: PackedGraph, told: list[str]) -> list[Row]:
     """What became of tensors of modules that the graph does not call by themselves."""
     rows = []
+    kept = {tensor.data_ptr() for tensor in deployed.buffers(recurse=False)}  # under names that were free
     for name, module in model.named_modules():
         if any(name == other or not other or name.startswith(f"{other}.") for other in told):
             continue
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         left = {_dotted(name, tensor): value for tensor, value in own if _dotted(name, tensor) not in told}
         if left:
-            kept = [deployed._buffers.get(path.replace(".", "_")) for path in left]
-            after = sum(tensor.nbytes for tensor in kept if tensor is not None)
             before = sum(tensor.nbytes for tensor in left.values())
+            after = sum(tensor.nbytes for tensor in left.values() if tensor.data_ptr() in kept)
             rows.append(Row(name, describe(module), "taken apart, or not called", before, after))
     return rows
 
