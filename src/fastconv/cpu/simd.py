@@ -117,6 +117,18 @@ def poke(typing: Any, x: Any, index: Any, value: Any) -> Any:
     return types.void(x, types.intp, x.dtype), generate
 
 
+def _turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """16 vectors with rows and columns of each block of 16 x 16 exchanged: interleaving row i with row i + 8
+    does that in four rounds."""
+    width, half = rows[0].type.count, PIXELS // 2
+    lanes = [lane + k // 2 + k % 2 * width for lane in range(0, width, PIXELS) for k in range(PIXELS)]
+    masks = [ir.Constant(ir.VectorType(_i32, width), [_i32(k + first) for k in lanes]) for first in (0, half)]
+    for _ in range(4):
+        pairs = zip(rows[:half], rows[half:], strict=True)
+        rows = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in masks]
+    return rows
+
+
 @intrinsic
 def transpose_block(typing: Any, x: Any, start: Any, pitch: Any, out: Any, target: Any, step: Any) -> Any:
     """out[target + j * step + i] = x[start + i * pitch + j] for i, j < 16, both of one dtype."""
@@ -127,13 +139,7 @@ def transpose_block(typing: Any, x: Any, start: Any, pitch: Any, out: Any, targe
             _load(context, builder, x, source, builder.add(begin, builder.mul(line, _i64(i))), PIXELS)
             for i in range(PIXELS)
         ]
-        low = [_i32(k // 2 + k % 2 * PIXELS) for k in range(PIXELS)]
-        high = [_i32(k.constant + PIXELS // 2) for k in low]
-        masks = [ir.Constant(ir.VectorType(_i32, PIXELS), mask) for mask in (low, high)]
-        for _ in range(4):  # interleaving row i with row i + 8 four times turns the block over
-            pairs = zip(rows[: PIXELS // 2], rows[PIXELS // 2 :], strict=True)
-            rows = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in masks]
-        for j, row in enumerate(rows):
+        for j, row in enumerate(_turned(builder, rows)):
             _store(context, builder, out, result, builder.add(at, builder.mul(spacing, _i64(j))), row)
         return context.get_dummy_value()
 

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastconv.cpu.simd import BLOCK, PIXELS, _i32, _i64, _literal, _load, _store, peek, poke
+from fastconv.cpu.simd import BLOCK, PIXELS, _i32, _i64, _literal, _load, _store, _turned, peek, poke
 from fastconv.cpu.vectors import load_row, store_some
 
 TILE = BLOCK * BLOCK
@@ -65,11 +65,7 @@ def turn_panel(typing: Any, x: Any, start: Any, pitch: Any, out: Any, target: An
             return _load(context, builder, x, source, where, PIXELS)
 
         rows = [_side_by_side(builder, [part(i + PIXELS * lane) for lane in range(4)]) for i in range(PIXELS)]
-        masks = [_interleaving(half) for half in (0, PIXELS // 2)]
-        for _ in range(4):  # interleaving row i with row i + 8 four times turns each lane over
-            pairs = zip(rows[: PIXELS // 2], rows[PIXELS // 2 :], strict=True)
-            rows = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in masks]
-        for j, row in enumerate(rows):
+        for j, row in enumerate(_turned(builder, rows)):
             _store(context, builder, out, result, builder.add(at, builder.mul(spacing, _i64(j))), row)
         return context.get_dummy_value()
 
@@ -99,12 +95,6 @@ def interleave(typing: Any, x: Any, pitch: Any, rows: Any, out: Any, target: Any
         return context.get_dummy_value()
 
     return types.void(x, types.intp, rows, out, types.intp), generate
-
-
-def _interleaving(half: int) -> Any:
-    """The mask that interleaves 8 bytes of each lane of 16 of two vectors, from ``half`` on."""
-    lanes = [lane + half + k // 2 + k % 2 * BLOCK for lane in range(0, BLOCK, PIXELS) for k in range(PIXELS)]
-    return ir.Constant(ir.VectorType(_i32, BLOCK), [_i32(k) for k in lanes])
 
 
 def _side_by_side(builder: Any, vectors: list[Any]) -> Any:
