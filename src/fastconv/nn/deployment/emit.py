@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -308,9 +309,6 @@ class _Emitter:
         return self.kept[module]
 
     def _tensor(self, path: str) -> str:
-        owner: Any = self.plan.network
-        for part in path.split("."):
-            owner = getattr(owner, part)
         name = self._free(path)
-        self.tensors[name] = owner.detach()
+        self.tensors[name] = attrgetter(path)(self.plan.network).detach()
         return name

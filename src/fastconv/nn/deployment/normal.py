@@ -160,10 +160,8 @@ def _constant(network: fx.GraphModule, node: Any) -> Tensor | None:
     node = _attribute(node)
     if not isinstance(node, fx.Node) or node.op != "get_attr":
         return None
-    owner: Any = network
-    for part in str(node.target).split("."):
-        owner = getattr(owner, part)
-    return owner if isinstance(owner, Tensor) else None
+    constant = operator.attrgetter(str(node.target))(network)
+    return constant if isinstance(constant, Tensor) else None
 
 
 def _attribute(node: Any) -> Any:

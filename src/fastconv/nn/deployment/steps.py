@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fastconv.nn.binary_layer import BinaryLayer
-from fastconv.nn.deployment.fold import IDLE, LARGEST_PROBE
+from fastconv.nn.deployment.fold import LARGEST_PROBE
 from fastconv.nn.deployment.fold_numbers import NORMS
 from fastconv.nn.layers import BinaryConv2d
 from fastconv.nn.pointwise import Scale, Shift
@@ -57,7 +57,6 @@ class Steps:
         self.image = isinstance(layer, BinaryConv2d)
         self.n = layer.weight[0].numel()
         self.found: list[Found] = []
-        self.modules: list[nn.Module] = []
         _, (scale,) = layer.filters()
         if scale is not None:
             self.found.append(Found("scale", (scale.float(),)))
@@ -88,8 +87,6 @@ class Steps:
 
     def append(self, module: nn.Module) -> str:
         """Go on with ``module``; returns why that cannot be, or nothing."""
-        if type(module) in IDLE:
-            return ""
         if type(module) in NORMS:
             step, why = self._norm(module)
             if step is None:
@@ -103,7 +100,6 @@ class Steps:
             if found is None:
                 return NO_STEP
             self.found += found
-        self.modules.append(module)
         return ""
 
     def _norm(self, norm: nn.Module) -> tuple[Found | None, str]:
