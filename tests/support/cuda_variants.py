@@ -32,6 +32,9 @@ VARIANTS: dict[str, list[Defines]] = {
     "binary_direct.cu": _products(""),
     "binary_gemm.cu": _products("TENSOR_AND", "TENSOR_XOR", ""),
     "binary_words.cu": [()],
+    "channelwise.cu": [
+        (f"RESULT={kind}", *steps) for kind in ("float", "double") for steps in (("STEPS",), ())
+    ],
     "col2im.cu": [
         ("ELEMENT=float", "SUM=float"),
         ("ELEMENT=double", "SUM=double"),

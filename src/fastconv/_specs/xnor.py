@@ -74,6 +74,23 @@ class PackFilters(NamedTuple):
     noun: str = "xnor"
 
 
+class Channelwise(NamedTuple):
+    """What follows float layers, channel by channel: its plan takes x (N, H, W, C) and an Epilogue.
+
+    The first ``steps_before`` steps are done, then the largest number of each window is taken, as PyTorch
+    does it, then come the other steps. Given out are numbers if the ``outcome`` wants them, and words for
+    each of ``comparisons``: tau and flip are (comparisons, C), and the bit of NaN is 0.
+    """
+
+    images: int
+    channels: int
+    geometry: Window
+    outcome: Outcome
+    steps_before: int
+    comparisons: int
+    noun: str = "xnor"
+
+
 class WindowMeans(NamedTuple):
     """XNOR-Net's K: its plan takes x."""
 

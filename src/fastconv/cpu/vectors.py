@@ -48,10 +48,19 @@ def load_some(typing: Any, x: Any, start: Any, count: Any) -> Any:
     """x[start : start + count], and zeros; nothing else is read."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, index, number = args
         kind = ir.VectorType(context.get_value_type(x.dtype), LANES_OF_ROW)
-        pointer = builder.bitcast(_address(context, builder, x, *args[:2]), kind.as_pointer())
-        mask = _first(builder, args[2])
-        return _masked(builder, "load", kind, [pointer, _i32(_bytes(x)), mask, ir.Constant(kind, None)])
+        zeros = ir.Constant(kind, None)
+        loaded = cgutils.alloca_once(builder, kind)
+        whole = builder.icmp_signed(">=", number, _i64(LANES_OF_ROW))
+        with builder.if_else(whole) as (at_once, otherwise):
+            with at_once:
+                builder.store(_load(context, builder, x, source, index, LANES_OF_ROW), loaded)
+            with otherwise:
+                pointer = builder.bitcast(_address(context, builder, x, source, index), kind.as_pointer())
+                given = [pointer, _i32(_bytes(x)), _first(builder, number), zeros]
+                builder.store(_masked(builder, "load", kind, given), loaded)
+        return builder.load(loaded)
 
     return VectorType(x.dtype)(x, types.intp, types.intp), generate
 
@@ -168,6 +177,18 @@ def where_greater(typing: Any, a: Any, b: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *args), args[1], args[0])
+
+    return a(a, b), generate
+
+
+@intrinsic
+def larger(typing: Any, a: Any, b: Any) -> Any:
+    """b where b > a or b is NaN, else a: what max-pooling makes of a window, number by number."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        one, other = args
+        above = builder.fcmp_ordered(">", other, one)
+        return builder.select(builder.or_(above, builder.fcmp_unordered("uno", other, other)), other, one)
 
     return a(a, b), generate
 

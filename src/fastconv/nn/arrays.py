@@ -16,7 +16,7 @@ from fastconv._specs.bits import Compare, memory_of
 from fastconv.adapters.torch_tensors import to_array
 from fastconv.packed import PackedFilters
 
-Planned = Callable[[Array], Array]
+Planned = Callable[..., Array]
 """What a module does to arrays of one shape and layout: a plan, and all that it takes but those arrays."""
 
 KEPT: dict[int, tuple[weakref.ref[Tensor], Any, PackedFilters, Tensor | None]] = {}
@@ -67,9 +67,9 @@ def of_signs(plan: Planned, operation: str, dtype: Any) -> Planned:
     if dtype is None or dtype.kind != "u":
         return plan
 
-    def run(x: Array, *more: Any) -> Any:
+    def run(x: Array, *more: Any, **options: Any) -> Any:
         check_signs(operation, "x", dtype)
-        return plan(x, *more)
+        return plan(x, *more, **options)
 
     return run
 

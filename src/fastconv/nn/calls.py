@@ -19,10 +19,12 @@ class PackedModule(nn.Module):
     """A module of packed signs: words (uint64) or numbers in, words or numbers out.
 
     ``forward`` is made of operators, which compilers see. If it ``has_plan``, ``planned`` says what it does
-    to arrays of NumPy or CuPy: the plan that an operator would look up in every call.
+    to arrays of NumPy or CuPy: the plan that an operator would look up in every call. If it ``overwrites``,
+    that plan takes ``over=True``, and then writes its first result over the last of its arrays.
     """
 
     has_plan = True
+    overwrites = False
 
     def planned(self, *given: Array) -> Callable[..., Any]:
         """What ``forward`` does, to arrays like those ``given``."""

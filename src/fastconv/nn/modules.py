@@ -64,7 +64,7 @@ class PackedLayer(PackedModule):
         self.activation_bits, self.weight_bits = activation_bits, weight_bits
         self.scaled, self.biased = scaled, biased
         self.has_plan = activation_bits == weight_bits == 1
-        self.adds = "add" in self.steps
+        self.overwrites = "add" in self.steps and "numbers" in self.gives
         if self.gives not in GIVEN or (self.gives != ["signs"] and self.has_plan and not self.steps):
             raise ValueError(f"{name}: gives must be one of {GIVEN}, numbers with steps, got {self.gives!r}")
         if any(kind not in PARAMETERS for kind in self.steps) or self.steps.count("add") > 1:

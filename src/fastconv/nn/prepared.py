@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -46,6 +47,7 @@ class Preparation:
     ) -> None:
         self.named, self.plans = named, []  # type: tuple[Named, list[Ready]]
         self.values: dict[int, Any] = dict(enumerate(given))
+        self.overwriting: list[int] = []
         self.arrays = 1 + max([len(given), *(place for call in calls for place in call.results)])
         self.adopted = _adopted_contiguous if contiguous else to_tensor
         for call in calls:
@@ -53,6 +55,7 @@ class Preparation:
         for slot in slots_of(output):
             self._tensor(slot)
         self._drop({*slots_of(output)})
+        self._write_over()
 
     def _plan(self, call: Call) -> None:
         module = self.named(call.target)
@@ -60,6 +63,8 @@ class Preparation:
         if isinstance(module, PackedModule) and module.has_plan:
             sources = tuple(map(self._array, slots))
             function = module.planned(*(self.values[source] for source in sources))
+            if module.overwrites:
+                self.overwriting.append(len(self.plans))
             self._call(function, sources, tuple(self.arrays + place for place in call.results))
             return
         sources = tuple(map(self._tensor, slots))
@@ -88,6 +93,18 @@ class Preparation:
             dropped = {*plan.sources, *plan.results} - needed
             needed |= dropped
             self.plans[at] = plan._replace(dropped=tuple(dropped))
+
+    def _write_over(self) -> None:
+        """Let results come to lie over arrays that nothing reads again: half as much memory is then touched.
+        What has been a tensor stays, for a module or a hook may have kept it."""
+        for at in self.overwriting:
+            plan = self.plans[at]
+            *others, last = plan.sources
+            before, after = self.values[last], self.values[plan.results[0]]
+            alike = before.shape == after.shape and before.dtype == after.dtype
+            unseen = last - self.arrays not in self.values
+            if alike and unseen and last in plan.dropped and last not in others:
+                self.plans[at] = plan._replace(function=partial(plan.function, over=True))
 
 
 def run(plans: Sequence[Ready], given: tuple[Any, ...]) -> dict[int, Any]:

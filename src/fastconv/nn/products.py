@@ -24,7 +24,8 @@ Finished = tuple[Sequence[str], Tensor | None, Tensor | None, Tensor | None, boo
 """Kinds of steps, their parameters (P, O), tau and flip (O,) if signs are wanted, and whether numbers are."""
 
 Run = Callable[..., Any]
-"""Takes x, and the residual if there is one; gives numbers, words, or both."""
+"""Takes x, and the residual if there is one; gives numbers, words, or both. With ``over=True`` the numbers
+come to lie where the residual was, which then has to be like the result."""
 
 SAME: list[int] = []
 """``padding`` of the operators that means "same"."""
@@ -45,10 +46,11 @@ def conv_product(x: Array, filters: PackedFilters, geometry: Geometry, finished:
     plan = backend_of(operation, x, filters.words).plan(completed(spec, dtype, epilogue.outcome))
     fitted = partial(_fitting, shape=spec.shape, dtype=epilogue.outcome.dtype)
 
-    def run(x: Array, residual: Array | None = None) -> Any:
+    def run(x: Array, residual: Array | None = None, over: bool = False) -> Any:
         x = x if dtype is None else channels_last(x)
-        whole = epilogue if residual is None else epilogue.adding(fitted(channels_last(residual)))
-        return _given(plan(x, filters, whole, None), channels_first)
+        added = None if residual is None else fitted(channels_last(residual))
+        whole = epilogue if added is None else epilogue.adding(added)
+        return _given(plan(x, filters, whole, added if over else None), channels_first)
 
     return of_signs(run, operation, dtype)
 
@@ -64,9 +66,10 @@ def linear_product(x: Array, filters: PackedFilters, finished: Finished) -> Run:
     plan = backend_of(operation, x, filters.words).plan(spec)
     fitted = partial(_fitting, shape=result, dtype=epilogue.outcome.dtype)
 
-    def run(x: Array, residual: Array | None = None) -> Any:
-        whole = epilogue if residual is None else epilogue.adding(fitted(residual))
-        return _given(plan(x, filters, whole, None), lambda numbers: numbers)
+    def run(x: Array, residual: Array | None = None, over: bool = False) -> Any:
+        added = None if residual is None else fitted(residual)
+        whole = epilogue if added is None else epilogue.adding(added)
+        return _given(plan(x, filters, whole, added if over else None), lambda numbers: numbers)
 
     return of_signs(run, operation, dtype)
 

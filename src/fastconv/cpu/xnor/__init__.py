@@ -15,6 +15,7 @@ from fastconv._specs.xnor import (
     BinaryConv,
     BinaryLinear,
     BinaryMatmul,
+    Channelwise,
     FoldBatchnorm,
     MaxPool,
     PackFilters,
@@ -22,6 +23,7 @@ from fastconv._specs.xnor import (
 )
 from fastconv.cpu import bits
 from fastconv.cpu.xnor import pixels, turned, words
+from fastconv.cpu.xnor.channelwise import ChannelwisePlan
 from fastconv.cpu.xnor.epilogue import NothingPlan
 from fastconv.cpu.xnor.means import MeansPlan
 from fastconv.cpu.xnor.pack import PackFiltersPlan
@@ -51,6 +53,7 @@ PLANNERS: dict[type, Callable[[Any], Any]] = {
     PackFilters: PackFiltersPlan,
     WindowMeans: MeansPlan,
     MaxPool: PoolPlan,
+    Channelwise: ChannelwisePlan,
     FoldBatchnorm: FoldPlan,
     BinarizeResidual: plan_residual,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from math import prod
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastconv._epilogue import PARAMETERS, Epilogue, Outcome, words_shape
+from fastconv._epilogue import INTEGERS, PARAMETERS, Epilogue, Outcome, words_shape
 from fastconv._specs.xnor import BinaryConv
 from fastconv.cpu.arrays import Array, deliver, native, result
 from fastconv.cpu.kernels import Kernel
@@ -46,7 +47,7 @@ class Finish:
         self.filters = logical[-1]
         self.step = self.filters + UNIT - 1
         self.by_line = not (channels_last or outcome.signs)
-        self.floats = outcome.dtype if outcome.steps else np.dtype(np.float32)
+        self.floats = np.dtype(np.float32) if outcome.dtype == INTEGERS else outcome.dtype
         self.rows = sum(PARAMETERS[kind] for kind in outcome.steps)
         self.windowed = "window" in outcome.steps
 
@@ -87,9 +88,14 @@ class Finish:
         """A worker's spare numbers, in bytes: the kernel that has them does not know what they are."""
         return {"spare": SPARE * self.floats.itemsize} if self.outcome.steps and not self.by_line else {}
 
-    def targets(self, out: Array | None, inputs: list[Array]) -> dict[str, Array]:
-        """Arrays that kernels may write what is wanted to, by the record's names."""
+    def targets(
+        self, out: Array | None, inputs: Sequence[Array], given: dict[str, Array]
+    ) -> dict[str, Array]:
+        """Arrays that kernels may write what is wanted to, by the record's names; ``inputs`` and what is
+        ``given`` are read meanwhile. A residual may be written over: each number of it is read right before
+        the result's."""
         found, outcome = {}, self.outcome
+        inputs = [*inputs, *(a for name, a in given.items() if name != "residual" or a is not out)]
         if outcome.numbers:
             name, dtype = "numbers" if outcome.steps else "integers", outcome.dtype
             found[name] = (
@@ -124,14 +130,16 @@ class Finish:
             for row, numbers in zip(found["parameters"], rows, strict=True):
                 row[: self.filters] = numbers
         if self.outcome.signs:
-            found["bounds" if self.outcome.steps else "tau"] = self._row(epilogue.tau, self.outcome.dtype)
+            found["tau" if self.outcome.dtype == INTEGERS else "bounds"] = self._row(
+                epilogue.tau, self.outcome.dtype
+            )
             found["flip"] = self._row(epilogue.flip, np.uint8)
         return found
 
     def _row(self, numbers: Any, dtype: Any) -> NDArray[Any]:
-        """Numbers of the filters, with room for a kernel to read 64 from any on."""
-        row = np.zeros(self.step, dtype)
-        row[: self.filters] = numbers
+        """Numbers of the filters, or lines of them, with room for a kernel to read 64 from any on."""
+        row = np.zeros((*np.shape(numbers)[:-1], self.step), dtype)
+        row[..., : self.filters] = numbers
         return row
 
 
@@ -143,4 +151,4 @@ class NothingPlan:
         self.finish = Finish(spec.outcome, spec.shape, spec.logical, last)
 
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
-        return self.finish.delivered(self.finish.targets(out, []), out)
+        return self.finish.delivered(self.finish.targets(out, [], {}), out)

@@ -74,7 +74,7 @@ class LinearPlan:
     ) -> Any:
         finish = self.finish
         values = finish.given(epilogue)
-        targets = finish.targets(out, [x, *filters.arrays(), *values.values()])
+        targets = finish.targets(out, [x, *filters.arrays()], values)
         if self.product is not None:
             if self.means is not None:
                 values = {**values, "window": self.means(x.reshape(1, 1, self.rows, self.k))}

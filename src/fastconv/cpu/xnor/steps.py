@@ -53,10 +53,16 @@ def finish(p, v, o, where, window_as_row, by_line, count):
     ``where``: the residual and its place for this vector, K and its place; K has one number for the whole
     vector, or with ``window_as_row`` one for each lane. Only ``count`` lanes are wanted.
     """
+    return apply(p, v, (0, p.step_count, o), o, where, window_as_row, by_line, count)
+
+
+@numba.njit(error_model="numpy", inline="always")
+def apply(p, v, part, o, where, window_as_row, by_line, count):
+    """Some of the steps: ``part`` is the first, the first that is not done, and the first's parameters."""
     residual, at, window, window_at = where
     steps, parameters = carray(p.steps, p.step_count), carray(p.parameters, 1)
-    row = o
-    for step in range(p.step_count):
+    first, last, row = part
+    for step in range(first, last):
         kind = steps[step]
         if kind == SCALE:
             v = product(v, _parameter(parameters, row, by_line))

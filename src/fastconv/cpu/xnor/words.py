@@ -283,7 +283,7 @@ class WordConv:
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
         finish = self.finish
         values = finish.given(epilogue)
-        targets = finish.targets(out, [x, filters.words, *values.values()])
+        targets = finish.targets(out, [x, filters.words], values)
         if self.means is not None:
             values = {**values, "window": self.means(x)}
         tiles, totals, step = filters.derived(self.layout, lambda: self._laid_out(filters))

@@ -71,12 +71,18 @@ __device__ __forceinline__ RESULT after(const Step& s, RESULT v, const Origin& f
 }
 #endif
 
+// What the steps from `first` on make of v, up to `last`, which is not done.
+__device__ __forceinline__ RESULT stepped(RESULT v, const Origin& from, const Epilogue& e, i64 first, i64 last) {
+#ifdef STEPS
+  for (int i = (int)first; i < min(last, (i64)ROOM); i++) v = after(e.steps[i], v, from);
+  for (i64 i = max(first, (i64)ROOM); i < last; i++) v = after(e.more[i - ROOM], v, from);
+#endif
+  return v;
+}
+
 __device__ __forceinline__ RESULT finished(int y, const Origin& from, const Epilogue& e) {
 #ifdef STEPS
-  RESULT v = (RESULT)y;
-  for (int i = 0; i < min(e.count, (i64)ROOM); i++) v = after(e.steps[i], v, from);
-  for (i64 i = ROOM; i < e.count; i++) v = after(e.more[i - ROOM], v, from);
-  return v;
+  return stepped((RESULT)y, from, e, 0, e.count);
 #else
   return y;
 #endif

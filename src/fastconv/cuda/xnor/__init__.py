@@ -15,6 +15,7 @@ from fastconv._specs.xnor import (
     BinaryConv,
     BinaryLinear,
     BinaryMatmul,
+    Channelwise,
     FoldBatchnorm,
     MaxPool,
     PackFilters,
@@ -22,6 +23,7 @@ from fastconv._specs.xnor import (
 )
 from fastconv.cuda import bits
 from fastconv.cuda.xnor import direct, gemm
+from fastconv.cuda.xnor.channelwise import channelwise
 from fastconv.cuda.xnor.conv import ConvPlan
 from fastconv.cuda.xnor.means import activation_scale
 from fastconv.cuda.xnor.pack import pack_filters
@@ -65,6 +67,7 @@ PLANNERS: dict[type, Callable[[Any], Any]] = {
     PackFilters: lambda spec: partial(pack_filters, spec),
     WindowMeans: lambda spec: partial(activation_scale, spec),
     MaxPool: lambda spec: partial(max_pool, spec),
+    Channelwise: lambda spec: partial(channelwise, spec),
     FoldBatchnorm: lambda spec: partial(fold_batchnorm, spec),
     BinarizeResidual: plan_residual,
 }

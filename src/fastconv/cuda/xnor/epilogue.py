@@ -44,10 +44,12 @@ class Finish:
         self.defines = (f"RESULT={c_type(outcome.dtype)}", *(("STEPS",) if outcome.steps else ()))
 
     def targets(self, out: Array | None, epilogue: Epilogue, *inputs: Array) -> tuple[Array, Array]:
-        """Arrays that kernels may write numbers and words to; None for what is not wanted."""
+        """Arrays that kernels may write numbers and words to; None for what is not wanted. A residual may be
+        written over: whoever writes a number has read the residual's."""
         numbers = signs = None
         parameters = (n for step in epilogue.steps for n in step.parameters)
-        read = *inputs, epilogue.tau, epilogue.flip, epilogue.residual, *parameters
+        residual = None if epilogue.residual is out else epilogue.residual
+        read = *inputs, epilogue.tau, epilogue.flip, residual, *parameters
         if self.outcome.numbers:
             numbers = result(out, self.shape, self.outcome.dtype, *read)
         if self.outcome.signs:
