@@ -472,6 +472,7 @@ def calls():
     geometry = [1, 2], [1, 0, 2, 1], [2, 1], 2, -1
     constants, residual = tensor(6, (2, 6)), tensor(7, (2, 6, 3, 5))
     steps = ["fused", "add", "relu"]
+    two, last = tensor(8, (2, 70)), x.contiguous(memory_format=torch.channels_last)
     return [
         ("pack_signs", (x, -3)),
         ("compare", (x, 1, tensor(6, (70,)), tensor(7, (70,)) > 0)),
@@ -486,6 +487,10 @@ def calls():
         ("xnor_linear", (rows.double(), linear.words, 70, linear.alpha, True, bias)),
         ("xnor_linear_steps", (rows, linear.words, 70, [], None, None, tau, flip, False)),
         ("xnor_linear_steps", (rows, linear.words, 70, ["fused"], constants, None, bias, flip, True)),
+        ("channelwise", (x, -3, [], ["relu"], None, tensor(6, (2, 70)), tensor(7, (2, 70)) > 0, True)),
+        ("channelwise", (last, -3, [3, 2, 2, 1, 1, 0, 0, 1, 1], ["fused"], two, None, None, True)),
+        ("channelwise", (rows, -1, [], [], None, tensor(6, (1, 70)), tensor(7, (1, 70)) > 0, False)),
+        ("channelwise", (tensor(4, (3, 70, 2)), 1, [], ["fused"], two, None, None, True)),
         ("activation_scale", (x, [3, 2], *geometry[:4])),
         ("binary_max_pool2d", (words, [2, 3], [1, 2], [1, 0, 0, 1])),
     ]

@@ -42,3 +42,18 @@ def steps_like(
     if tau is not None:
         found.append(x.new_empty((*shape, (filters + 63) // 64), dtype=torch.uint64))
     return found
+
+
+def channelwise_like(
+    x: Tensor, axis: int, size: Sequence[Any] | None, numbers: bool, comparisons: int
+) -> list[Tensor]:
+    """Empty tensors like the results of steps on numbers, images of which become of ``size``."""
+    moved = x.movedim(axis, -1)
+    *outer, channels = moved.shape
+    if size is not None:
+        outer = [*outer[:-2], *size]
+    found = [moved.new_empty((*outer, (channels + 63) // 64), dtype=torch.uint64) for _ in range(comparisons)]
+    if numbers:
+        like = moved.new_empty((*outer, channels)).movedim(-1, axis)
+        found.insert(0, like.contiguous() if x.is_contiguous() and not moved.is_contiguous() else like)
+    return found

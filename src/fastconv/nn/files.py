@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fastconv._backends import optional
 from fastconv.nn.calls import Call, PackedModule, Slot, is_plain, slots_of
+from fastconv.nn.channelwise import Channelwise
 from fastconv.nn.functions import FUNCTIONS
 from fastconv.nn.graph import PackedGraph
 from fastconv.nn.modules import PackedConv2d, PackedLinear, PackedMaxPool2d
@@ -32,6 +33,7 @@ PACKED = (
     UnpackSigns,
     JoinSigns,
     EnlargeSigns,
+    Channelwise,
 )
 KNOWN: dict[str, type[nn.Module]] = {
     kind.__name__: kind

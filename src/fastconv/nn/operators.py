@@ -24,7 +24,15 @@ import fastconv
 from fastconv._backends import Array, undisturbed
 from fastconv.adapters.torch_tensors import placed, to_tensor
 from fastconv.nn.arrays import comparison, filters_of, lent, lent_if_any
-from fastconv.nn.fakes import float_result, image_size, numbers_dtype, packed_like, steps_like
+from fastconv.nn.fakes import (
+    channelwise_like,
+    float_result,
+    image_size,
+    numbers_dtype,
+    packed_like,
+    steps_like,
+)
+from fastconv.nn.products import channelwise as channelwise_run
 from fastconv.nn.products import conv_product, linear_product, output_size, pair, sides
 from fastconv.packed import PackedFilters, PackedSigns
 
@@ -225,6 +233,42 @@ def xnor_linear_steps(x: Tensor, filters: Tensor, features: int, *options: Any) 
 @xnor_linear_steps.register_fake
 def _(x: Tensor, filters: Tensor, features: int, *options: Any) -> list[Tensor]:
     return steps_like(x, x.shape[:-1], filters.shape[0], options, lambda numbers: numbers)
+
+
+@operator(
+    "channelwise",
+    "(Tensor x, int axis, int[] pool, str[] steps, Tensor? parameters, Tensor? tau, Tensor? flip, "
+    "bool numbers) -> Tensor[]",
+)
+@undisturbed
+def channelwise(x: Tensor, axis: int, pool: Sequence[int], *finished: Any) -> list[Tensor]:
+    """Steps on numbers, channel by channel: numbers like ``x``, and words of signs for each comparison.
+
+    Parameters
+    ----------
+    x : float32
+        With C channels along ``axis``.
+    axis : int
+        -3 of images.
+    pool : list of int
+        Of max-pooling kernel, stride (rows and columns each), top, bottom, left, right, and how many steps
+        come before it; [] if there is none.
+    steps, parameters
+        As of :func:`xnor_conv2d_steps`.
+    tau, flip : (K, C), optional
+        Of K comparisons, (v >= tau) xor flip; the bit of NaN is 0.
+    numbers : bool
+    """
+    with placed(x.device):
+        array = lent(x)
+        return _tensors(channelwise_run(array, axis, pool, finished)(array))
+
+
+@channelwise.register_fake
+def _(x: Tensor, axis: int, pool: Sequence[int], *finished: Any) -> list[Tensor]:
+    _steps, _parameters, tau, _flip, numbers = finished
+    size = output_size(x.shape[-2:], pool[:2], pool[2:4], pool[4:8], (1, 1)) if pool else None
+    return channelwise_like(x, axis, size, numbers, 0 if tau is None else tau.shape[0])
 
 
 @operator(

@@ -1,9 +1,10 @@
-"""Binary products of deployed layers: plans of the kernels, held with all that they take but the images."""
+"""What deployed layers compute: plans of the kernels, held with all that they take but the images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from torch import Tensor
 from fastconv._backends import Array, backend_of
 from fastconv._checks import float_result, real_array
 from fastconv._epilogue import INTEGERS, PARAMETERS, Epilogue, Outcome, Step
-from fastconv._geometry import reach
-from fastconv._specs.xnor import BinaryLinear, completed, conv_spec, linear_shape
+from fastconv._geometry import reach, window
+from fastconv._specs.xnor import BinaryLinear, Channelwise, completed, conv_spec, linear_shape
 from fastconv.nn.arrays import lent, lent_if_any, of_signs
 from fastconv.packed import PackedFilters, PackedSigns
 
@@ -22,6 +23,13 @@ Geometry = tuple[Sequence[int], Sequence[int], Sequence[int], int, int]
 
 Finished = tuple[Sequence[str], Tensor | None, Tensor | None, Tensor | None, bool]
 """Kinds of steps, their parameters (P, O), tau and flip (O,) if signs are wanted, and whether numbers are."""
+
+Pool = Sequence[int]
+"""Of max-pooling: kernel, stride (rows and columns each), top, bottom, left, right, and how many steps come
+before it; nothing if there is none."""
+
+IMAGE_AXIS = -3
+"""Of channels."""
 
 Run = Callable[..., Any]
 """Takes x, and the residual if there is one; gives numbers, words, or both. With ``over=True`` the numbers
@@ -74,14 +82,54 @@ def linear_product(x: Array, filters: PackedFilters, finished: Finished) -> Run:
     return of_signs(run, operation, dtype)
 
 
+def channelwise(x: Array, axis: int, pool: Pool, finished: Finished) -> Run:
+    """Steps on numbers like ``x``, channel by channel along ``axis``, with pooling in between.
+
+    Numbers come out in the memory order of x, words of each comparison with channels last; tau and flip are
+    (comparisons, channels).
+    """
+    operation = "channelwise"
+    if x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{operation}: x must be float32 or float64, got {x.dtype}")
+    kinds, parameters, tau, flip, numbers = finished
+    steps = _steps(kinds, parameters, x.dtype)
+    outcome = Outcome(x.dtype, tuple(kinds), numbers, tau is not None)
+    epilogue = Epilogue(outcome, steps, lent_if_any(tau), lent_if_any(flip))
+    moved = np.moveaxis(x, axis, -1)
+    *images, h, w = moved.shape[:-1] if axis == IMAGE_AXIS else (*moved.shape[:-1], 1, 1)
+    kernel, stride, padding = (pool[:2], pool[2:4], pool[4:8]) if pool else ((1, 1), (1, 1), (0, 0, 0, 0))
+    geometry = window(operation, (h, w), pair(kernel), pair(stride), sides(padding), 1)
+    before, comparisons = pool[8] if pool else 0, 0 if tau is None else len(tau)
+    spec = Channelwise(prod(images), x.shape[axis], geometry, outcome, before, comparisons)
+    plan = backend_of(operation, x).plan(spec)
+    source = prod(images), h, w, x.shape[axis]
+    outer = (*images, *geometry.output) if axis == IMAGE_AXIS else tuple(images)
+    planar = x.flags.c_contiguous and not moved.flags.c_contiguous
+
+    def run(x: Array) -> Any:
+        given = [
+            part.reshape(*outer, part.shape[-1])
+            for part in plan(np.moveaxis(x, axis, -1).reshape(source), epilogue)
+        ]
+        if numbers:
+            moved = np.moveaxis(given[0], -1, axis)
+            given[0] = moved.copy() if planar else moved
+        return given[0] if len(given) == 1 else tuple(given)
+
+    return run
+
+
 def epilogue_of(finished: Finished, dtype: np.dtype[Any] | None) -> Epilogue:
     """What becomes of the sums of signs, or of numbers of ``dtype``."""
     kinds, parameters, tau, flip, numbers = finished
     floats = np.dtype(np.float32) if dtype is None else float_result(dtype)
-    rows = iter(() if parameters is None else lent(parameters).astype(floats, copy=False))
-    steps = tuple(Step(kind, tuple(next(rows) for _ in range(PARAMETERS[kind]))) for kind in kinds)
     outcome = Outcome(floats if kinds else INTEGERS, tuple(kinds), numbers, tau is not None)
-    return Epilogue(outcome, steps, lent_if_any(tau), lent_if_any(flip))
+    return Epilogue(outcome, _steps(kinds, parameters, floats), lent_if_any(tau), lent_if_any(flip))
+
+
+def _steps(kinds: Sequence[str], parameters: Tensor | None, floats: np.dtype[Any]) -> tuple[Step, ...]:
+    rows = iter(() if parameters is None else lent(parameters).astype(floats, copy=False))
+    return tuple(Step(kind, tuple(next(rows) for _ in range(PARAMETERS[kind]))) for kind in kinds)
 
 
 def channels_last(x: Array) -> Array:

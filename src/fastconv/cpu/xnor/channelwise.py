@@ -14,7 +14,7 @@ from fastconv.cpu.kernels import Job, kernel, record, share
 from fastconv.cpu.threads import SMALL, chunks_of
 from fastconv.cpu.vectors import larger, load_row, load_some, nonzero, reached, store_some
 from fastconv.cpu.xnor.epilogue import Finish
-from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, OF_NUMBERS, UNIT
+from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, UNIT
 from fastconv.cpu.xnor.steps import apply
 
 CHANNELWISE = record("x", "number_size steps_before rows_before comparisons", FINISH)
@@ -87,7 +87,8 @@ class ChannelwisePlan:
         self.job = Job(
             follow_rows,
             chunks_of(tasks, serially=size * spec.outcome.dtype.itemsize <= SMALL),
-            {**dict.fromkeys(OF_NUMBERS, spec.outcome.dtype), "x": spec.outcome.dtype},
+            {**finish.elements(), "x": spec.outcome.dtype},
+            {},
             images=spec.images,
             number_size=size,
             steps_before=len(before),

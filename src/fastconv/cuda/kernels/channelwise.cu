@@ -1,8 +1,10 @@
 // Numbers channel by channel, in one pass: steps, the largest of each window, steps again, signs.
 #include "binary_epilogue.cuh"
 
+__device__ __forceinline__ bool is_nan(RESULT v) { return !reaches(v, v); }
+
 // What max-pooling keeps of two numbers: a NaN goes on.
-__device__ __forceinline__ RESULT larger(RESULT a, RESULT b) { return less(a, b) || b != b ? b : a; }
+__device__ __forceinline__ RESULT larger(RESULT a, RESULT b) { return less(a, b) || is_nan(b) ? b : a; }
 
 // Of x (N, H, W, C), p.channels being C: numbers (N, Ho, Wo, C) and halves of words (comparisons, N, Ho, Wo, 2 * w),
 // either of which may be missing. A warp takes 32 channels of a pixel.
@@ -32,7 +34,7 @@ extern "C" __global__ void follow(const RESULT* __restrict__ x, RESULT* __restri
     }
     for (i64 k = 0; k < comparisons; k++) {
       const i64 at = k * p.channels + c;
-      const bool bit = own && v == v && reaches(v, value_of(e.tau, at)) != (value_of(e.flip, at) != 0);
+      const bool bit = own && !is_nan(v) && reaches(v, value_of(e.tau, at)) != (value_of(e.flip, at) != 0);
       const unsigned bits = __ballot_sync(~0u, bit);
       if (lane == 0) halves[(k * p.pixels + pixel) * depth + half] = bits;
     }

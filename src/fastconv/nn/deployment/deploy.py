@@ -121,7 +121,9 @@ class _Work(NamedTuple):
     def emitted(self, network: fx.GraphModule, rows: list[Row], keep: Keep) -> PackedGraph:
         """The graph of a captured network."""
         normalized(network, self.signs)
-        graph, alarms = emitted(planned(network, self.exact), rows, keep, self.channels_last)
+        graph, alarms = emitted(
+            planned(network, self.exact, self.channels_last), rows, keep, self.channels_last
+        )
         self.alarms.extend(alarms)
         return graph
 

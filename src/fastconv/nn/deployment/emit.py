@@ -11,12 +11,14 @@ from torch import Tensor, fx, nn
 from torch.fx import Node
 
 from fastconv.nn.calls import Call, Slot
+from fastconv.nn.channelwise import Channelwise
 from fastconv.nn.deployment.capture import ALONE
 from fastconv.nn.deployment.needs import Needs
 from fastconv.nn.deployment.normal import is_concatenation, parts_of
 from fastconv.nn.deployment.notes import Notes
-from fastconv.nn.deployment.plan import Comparison, Plan, Product, Signs
+from fastconv.nn.deployment.plan import Comparison, Pass, Plan, Product, Signs
 from fastconv.nn.deployment.report import Row
+from fastconv.nn.deployment.steps import never_negative
 from fastconv.nn.deployment.trees import Words, plain_tree
 from fastconv.nn.deployment.twins import (
     Packing,
@@ -25,6 +27,7 @@ from fastconv.nn.deployment.twins import (
     is_flatten,
     pack_layer,
     pack_pool,
+    pool_sizes,
     pools_numbers,
 )
 from fastconv.nn.deployment.values import is_signs, takes_signs_of
@@ -32,6 +35,7 @@ from fastconv.nn.functions import FUNCTIONS, name_of
 from fastconv.nn.graph import PackedGraph
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
 from fastconv.nn.packing import JoinSigns, PackedFlatten, PackSigns, UnpackSigns
+from fastconv.nn.products import IMAGE_AXIS
 
 RESERVED = {*dir(PackedGraph), "calls", "channels_last", "get", "functions", "inputs", "output", "training"}
 
@@ -127,6 +131,9 @@ class _Emitter:
         elif node in plan.products:
             if node in needs.numbers or node in needs.taken:
                 self._emit_product(plan.products[node])
+        elif node in plan.passes:
+            if node in needs.numbers or node in needs.taken:
+                self._emit_pass(plan.passes[node])
         elif node in plan.signs and node in needs.lazy:
             self.numbered[node] = self.numbers(plan.signs[node].parts[0][0])
             self.notes.tell(node, "left to the binary layer that follows")
@@ -176,11 +183,44 @@ class _Emitter:
             self.numbered[end] = given["numbers"]
         if "signs" in given:
             self.shared[end, id(taken[0])] = Words(given["signs"], module.weight.shape[0], image)
-            if taken[0] is None and product.steps is not None and product.steps.never_negative:
+            if taken[0] is None and product.steps is not None and never_negative(product.steps.found):
                 sign = self.needs.taken[end][0][0]
                 self.notes.constant(sign, zeros == 0, product.chain)
         for node in product.chain:
             self.notes.tell(node, f"a step of {product.layer.meta['name'] or 'the layer'}")
+
+    def _emit_pass(self, found: Pass) -> None:
+        """Numbers of a pass, and signs for each comparison that fits them."""
+        end, axis, channels = found.end, -1 if found.axis is None else found.axis, found.channels
+        image = axis == IMAGE_AXIS
+        taken = {id(packing): packing for _, packing in self.needs.taken.get(end, [])}
+        fits = {
+            key: p for key, p in taken.items() if (p is None or p.image == image) and (image or axis == -1)
+        }
+        numbers = end in self.needs.numbers or len(fits) < len(taken) or not fits
+        pool = []
+        if found.pool is not None:
+            pool = [*pool_sizes(self.plan.module(found.pool)), found.before]
+        module = Channelwise(channels, axis, [step.kind for step in found.steps], pool, numbers, len(fits))
+        rows = [row for step in found.steps for row in step.numbers]
+        if rows:
+            module.constants = torch.stack(rows).float()
+        if fits:
+            zeros = torch.zeros(channels, dtype=torch.float32, device=self.plan.device)
+            bounds = [(zeros, zeros.bool()) if p is None else (p.tau, p.flip) for p in fits.values()]
+            module.tau, module.flip = (torch.stack(part) for part in zip(*bounds, strict=True))
+        name = self._module(end.meta["name"], module)
+        (source,) = found.chain[0].all_input_nodes
+        places = self._calls(name, (Slot(self.numbers(source)),), numbers + len(fits))
+        if numbers:
+            self.numbered[end] = places[0]
+        for key, place in zip(fits, places[numbers:], strict=True):
+            self.shared[end, key] = Words(place, channels, image)
+            if fits[key] is None and never_negative(found.steps):
+                self.notes.constant(self.needs.taken[end][0][0], zeros == 0, found.chain)
+        for node in found.chain[:-1]:
+            self.notes.tell(node, f"in one pass with {end.meta['name']}")
+        self.notes.tell(end, "one pass", module)
 
     def _layer(
         self,

@@ -26,7 +26,7 @@ class Needs:
 
     def _look(self, node: Node) -> None:
         plan = self.plan
-        if node in self.taken and node not in plan.products:
+        if node in self.taken and node not in plan.products and node not in plan.passes:
             self.numbers.add(node)
         wanted = node in self.numbers or node in self.words
         if node in plan.comparisons:
@@ -41,6 +41,9 @@ class Needs:
                 product = plan.products[node]
                 self._of_layer(product.layer)
                 self.numbers |= {product.residual} - {None}
+        elif node in plan.passes:
+            if wanted or node in self.taken:
+                self.numbers |= {*plan.passes[node].chain[0].all_input_nodes}
         elif node in self.words and is_signs(plan.network, node):
             self.words |= {*node.all_input_nodes}
         elif node in self.numbers:
@@ -55,7 +58,8 @@ class Needs:
         ((value, packing), *more) = signs.parts
         alone = not more and packing is None and not signs.chain and node not in self.numbers
         readers = [*node.users]
-        if alone and len(readers) == 1 and is_binary(plan.module(readers[0])) and value not in plan.products:
+        computed = value in plan.products or value in plan.passes
+        if alone and len(readers) == 1 and is_binary(plan.module(readers[0])) and not computed:
             self.lazy.add(node)
             self.numbers.add(value)
             return

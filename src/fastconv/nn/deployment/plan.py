@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import fx
 from torch.fx import Node
 
 from fastconv.nn.calls import is_plain
-from fastconv.nn.deployment.fold import Folded, is_channelwise
+from fastconv.nn.deployment.fold import Folded, is_channelwise, is_idle
+from fastconv.nn.deployment.fold_numbers import NORMS
 from fastconv.nn.deployment.normal import is_addition, module_of, parts_of
 from fastconv.nn.deployment.rearrange import rearrange
-from fastconv.nn.deployment.steps import NO_STEP, Steps
+from fastconv.nn.deployment.steps import NO_STEP, Channels, Found, Steps, steps_of
 from fastconv.nn.deployment.twins import (
     Packing,
+    along_axis_1,
     fold_before,
     fold_into,
     is_binary,
@@ -27,10 +30,13 @@ from fastconv.nn.deployment.twins import (
 )
 from fastconv.nn.deployment.values import (
     batch_of,
+    is_signs,
     joins_images,
     keeps_channels,
     wanted_as_words,
 )
+from fastconv.nn.pointwise import Scale, Shift
+from fastconv.nn.products import IMAGE_AXIS
 
 
 @dataclass
@@ -68,6 +74,23 @@ class Signs:
 
 
 @dataclass
+class Pass:
+    """Float modules, the ``chain``, that are computed in one pass: ``steps``, the first ``before`` of which
+    come before pooling if there is a ``pool``; channels lie along ``axis``."""
+
+    channels: int
+    axis: int | None = None
+    chain: list[Node] = field(default_factory=list)
+    steps: list[Found] = field(default_factory=list)
+    pool: Node | None = None
+    before: int = 0
+
+    @property
+    def end(self) -> Node:
+        return self.chain[-1]
+
+
+@dataclass
 class Plan:
     """What becomes of the nodes of a ``network``; ``notes`` says why what was not done."""
 
@@ -76,6 +99,7 @@ class Plan:
     comparisons: dict[Node, Comparison] = field(default_factory=dict)  # by sign
     products: dict[Node, Product] = field(default_factory=dict)  # by end
     signs: dict[Node, Signs] = field(default_factory=dict)
+    passes: dict[Node, Pass] = field(default_factory=dict)  # by end
     absorbed: set[Node] = field(default_factory=set)
     notes: dict[Node, str] = field(default_factory=dict)
     modules: list[Node] = field(default_factory=list)  # before any was taken out
@@ -83,9 +107,20 @@ class Plan:
     def module(self, node: Any) -> Any:
         return module_of(self.network, node)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network's tensors are."""
+        return next((t.device for t in self.network.state_dict().values()), torch.device("cpu"))
 
-def planned(network: fx.GraphModule, exact: bool) -> Plan:
-    """Look through a network whose nodes are normal; if not ``exact``, steps may round otherwise."""
+    def is_settled(self, node: Node) -> bool:
+        """Whether it is known what becomes of a node."""
+        known = self.absorbed, self.comparisons, self.products, self.signs, self.passes
+        return any(node in nodes for nodes in known)
+
+
+def planned(network: fx.GraphModule, exact: bool, channels_last: bool) -> Plan:
+    """Look through a network whose nodes are normal; if not ``exact``, steps may round otherwise. With
+    ``channels_last`` float modules are put together, too."""
     plan = Plan(network, exact)
     plan.modules = [node for node in network.graph.nodes if node.op == "call_module"]
     rearrange(network)
@@ -103,6 +138,9 @@ def planned(network: fx.GraphModule, exact: bool) -> Plan:
             and wanted_as_words(plan.network, node)
         ):
             _compare_numbers(plan, node)
+    for node in nodes if channels_last else ():
+        if not plan.is_settled(node):
+            _add_pass(plan, node)
     return plan
 
 
@@ -192,6 +230,52 @@ def _append(plan: Plan, product: Product, node: Node) -> bool:
             plan.notes.update({} if why == NO_STEP else {node: why})
             return False
     product.chain.append(node)
+    return True
+
+
+def _add_pass(plan: Plan, node: Node) -> None:
+    """Compute float modules from ``node`` on in one pass, if that is worth a call of ours."""
+    found = Pass(node.meta["channels"])
+    while not plan.is_settled(node) and _extend(plan, found, node) and len(node.users) == 1:
+        (node,) = node.users
+    modules = [plan.module(node) for node in found.chain]
+    worth = [module for module in modules if not is_idle(module)]
+    signed = any(
+        found.chain and found.end is value for signs in plan.signs.values() for value, _ in signs.parts
+    )
+    if len(worth) > 1 or found.pool is not None or any(type(m) in NORMS for m in worth) or (worth and signed):
+        plan.passes[found.end] = found
+        plan.absorbed |= {*found.chain} - {found.end}
+
+
+def _extend(plan: Plan, found: Pass, node: Node) -> bool:
+    """Let a pass compute ``node`` too; False if it cannot."""
+    module, image = plan.module(node), node.meta.get("image")
+    if module is None or not is_plain(module) or image is None or not found.channels:
+        return False
+    if node.meta["channels"] != found.channels or is_binary(module) or is_signs(plan.network, node):
+        return False
+    axis = (
+        IMAGE_AXIS
+        if image
+        else 1
+        if along_axis_1(module)
+        else -1
+        if isinstance(module, (Shift, Scale))
+        else None
+    )
+    if None not in (axis, found.axis) and axis != found.axis:
+        return False
+    if pools_numbers(module) and image and found.pool is None:
+        found.pool, found.before = node, len(found.steps)
+    else:
+        steps = steps_of(module, Channels(found.channels, image, plan.device), plan.exact)
+        if isinstance(steps, str):
+            plan.notes.update({} if steps == NO_STEP else {node: steps})
+            return False
+        found.steps += steps
+    found.axis = found.axis if axis is None else axis
+    found.chain.append(node)
     return True
 
 

@@ -192,14 +192,19 @@ def pack_pool(pool: Any, channels: int, inverted: Tensor | None) -> PackedModule
         return EnlargeSigns(*map(int, _pair(pool.scale_factor)))
     inverting = inverted is not None and bool(inverted.any())
     if isinstance(pool, BinaryMaxPool2d):
-        sizes = pool.kernel_size, pool.stride, pool.sides
+        packed = PackedMaxPool2d(channels, pool.kernel_size, pool.stride, pool.sides, inverting)
     else:
-        kernel, stride, (rows, columns) = map(_pair, (pool.kernel_size, pool.stride, pool.padding))
-        sizes = kernel, stride, [rows, rows, columns, columns]
-    packed = PackedMaxPool2d(channels, *sizes, inverting)
+        sizes = pool_sizes(pool)
+        packed = PackedMaxPool2d(channels, sizes[:2], sizes[2:4], sizes[4:], inverting)
     if inverting:
         packed.inverted = operators.pack_signs(inverted, 0)
     return packed
+
+
+def pool_sizes(pool: nn.MaxPool2d) -> list[int]:
+    """Kernel and stride, rows and columns each; top, bottom, left, right."""
+    kernel, stride, (rows, columns) = map(_pair, (pool.kernel_size, pool.stride, pool.padding))
+    return [*kernel, *stride, rows, rows, columns, columns]
 
 
 def along_axis_1(module: nn.Module) -> bool:

@@ -1,0 +1,93 @@
+"""Deployed float modules that work channel by channel, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastconv._backends import Array
+from fastconv._epilogue import PARAMETERS
+from fastconv.nn import operators
+from fastconv.nn.calls import PackedModule
+from fastconv.nn.products import IMAGE_AXIS, Finished, Run, channelwise
+
+AXES = (IMAGE_AXIS, 1, -1)
+
+
+class Channelwise(PackedModule):
+    """Steps on numbers, the largest of each window of them, steps again; signs of what comes out.
+
+    Parameters
+    ----------
+    channels : int
+    axis : -3, 1 or -1
+        Along which they lie: -3 of images (N, C, H, W) or (C, H, W).
+    steps : list of str
+        Kinds of steps, see docs/xnor.md; their numbers are the rows of ``constants``.
+    pool : list of int
+        Of max-pooling of images kernel, stride (rows and columns each), top, bottom, left, right, and how
+        many steps come before it; [] if there is none.
+    numbers : bool
+        Whether numbers are given.
+    comparisons : int
+        How many times signs are given: words of (v >= ``tau``) xor ``flip``, 0 for NaN.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        axis: int,
+        steps: Sequence[str],
+        pool: Sequence[int] = (),
+        numbers: bool = True,
+        comparisons: int = 0,
+    ) -> None:
+        super().__init__()
+        self.channels, self.axis, self.steps = channels, axis, list(steps)
+        self.pool, self.numbers, self.comparisons = list(pool), numbers, comparisons
+        kinds = [kind for kind in PARAMETERS if kind not in ("window", "add")]
+        if any(kind not in kinds for kind in self.steps):
+            raise ValueError(f"Channelwise: steps must be of {kinds}, got {self.steps!r}")
+        if axis not in AXES or not (numbers or comparisons):
+            raise ValueError(f"Channelwise: axis must be of {AXES} and something be given, got {axis}")
+        if self.pool and (
+            axis != IMAGE_AXIS or len(self.pool) != 9 or not 0 <= self.pool[8] <= len(self.steps)
+        ):
+            raise ValueError(f"Channelwise: pool must be nine numbers of images or none, got {self.pool}")
+        rows = sum(PARAMETERS[kind] for kind in self.steps)
+        self.register_buffer("constants", torch.zeros(rows, channels, dtype=torch.float32) if rows else None)
+        shape = comparisons, channels
+        self.register_buffer("tau", torch.zeros(shape, dtype=torch.float32) if comparisons else None)
+        self.register_buffer("flip", torch.zeros(shape, dtype=torch.bool) if comparisons else None)
+
+    def forward(self, x: Tensor) -> Any:
+        """Numbers (N, C, H, W), (N, C) or (..., C) to numbers, words (N, H, W, w) or (..., w), or several of
+        them."""
+        self._check(x.shape)
+        given = operators.channelwise(x, self.axis, self.pool, *self._finished)
+        return given[0] if len(given) == 1 else tuple(given)
+
+    def planned(self, x: Array) -> Run:
+        """As of :class:`PackedModule`."""
+        self._check(x.shape)
+        return channelwise(x, self.axis, self.pool, self._finished)
+
+    @property
+    def _finished(self) -> Finished:
+        return self.steps, self.constants, self.tau, self.flip, self.numbers
+
+    def _check(self, shape: Sequence[int]) -> None:
+        """What a batch normalization would say to numbers that do not fit it."""
+        allowed = {IMAGE_AXIS: (3, 4), 1: (2, 3), -1: range(1, 64)}[self.axis]
+        if len(shape) not in allowed or shape[self.axis] != self.channels:
+            raise ValueError(
+                f"Channelwise: x must have {self.channels} channels along axis {self.axis} here, "
+                f"got shape {tuple(shape)}"
+            )
+
+    def extra_repr(self) -> str:
+        gives = [*(["numbers"] if self.numbers else []), *["signs"] * self.comparisons]
+        return f"{self.channels}, steps={self.steps}, pool={self.pool}, gives={gives}"
