@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx import Node
 
-from fastconv.nn.calls import Call, Slot
+from fastconv.nn.calls import Slot
 from fastconv.nn.channelwise import Channelwise
+from fastconv.nn.deployment.assembly import Assembly
 from fastconv.nn.deployment.capture import ALONE
 from fastconv.nn.deployment.needs import Needs
 from fastconv.nn.deployment.normal import is_concatenation, parts_of
 from fastconv.nn.deployment.notes import Notes
-from fastconv.nn.deployment.plan import Comparison, Pass, Plan, Product, Signs
+from fastconv.nn.deployment.passes import Pass
+from fastconv.nn.deployment.plan import Comparison, Plan, Product, Signs
 from fastconv.nn.deployment.report import Row
 from fastconv.nn.deployment.steps import never_negative
 from fastconv.nn.deployment.trees import Words, plain_tree
@@ -37,8 +39,6 @@ from fastconv.nn.layers import BinaryConv2d, BinaryLinear
 from fastconv.nn.packing import JoinSigns, PackedFlatten, PackSigns, UnpackSigns
 from fastconv.nn.products import IMAGE_AXIS
 
-RESERVED = {*dir(PackedGraph), "calls", "channels_last", "get", "functions", "inputs", "output", "training"}
-
 Keep = Callable[[str, nn.Module, list[Row]], nn.Module]
 """Deploys a module that a network calls as it is, and says what became of those in it."""
 
@@ -54,13 +54,13 @@ def emitted(plan: Plan, rows: list[Row], keep: Keep, channels_last: bool) -> tup
     tree = fx.node.map_arg(output.args[0], lambda node: Slot(emitter.numbers(node)))
     inputs = [str(node.target) for node in plan.network.graph.nodes if node.op == "placeholder"]
     graph = PackedGraph(
-        emitter.modules,
-        emitter.calls,
+        emitter.made.modules,
+        emitter.made.calls,
         inputs,
         plain_tree(tree),
         channels_last,
-        emitter.functions,
-        emitter.tensors,
+        emitter.made.functions,
+        emitter.made.tensors,
     )
     return graph, emitter.notes.alarms
 
@@ -68,11 +68,7 @@ def emitted(plan: Plan, rows: list[Row], keep: Keep, channels_last: bool) -> tup
 class _Emitter:
     def __init__(self, plan: Plan, keep: Keep) -> None:
         self.plan, self.keep, self.needs, self.notes = plan, keep, Needs(plan), Notes(plan)
-        self.modules: dict[str, nn.Module] = {}
-        self.functions: dict[str, Any] = {}
-        self.tensors: dict[str, Tensor] = {}
-        self.calls: list[Call] = []
-        self.slots = 0
+        self.made = Assembly()
         self.numbered: dict[Node, int] = {}
         self.words: dict[Node, Words] = {}
         self.shared: dict[Any, Words] = {}  # by the value and the comparison of it
@@ -87,42 +83,15 @@ class _Emitter:
             words = self.words[node]
             module = UnpackSigns(words.length, words.image)
             self.notes.added("bits to numbers", module, node)
-            self.numbered[node] = self._call(
-                self._module(f"{node.name}_numbers", module), (Slot(words.slot),)
-            )
+            self.numbered[node] = self.made.run(f"{node.name}_numbers", module, words.slot)
         return self.numbered[node]
-
-    def _call(self, target: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> int:
-        return self._calls(target, args, 1, kwargs)[0]
-
-    def _calls(
-        self, target: str, args: tuple[Any, ...], results: int, kwargs: dict[str, Any] | None = None
-    ) -> tuple[int, ...]:
-        places = tuple(range(self.slots, self.slots + results))
-        self.slots += results
-        self.calls.append(Call(target, args, kwargs or {}, places))
-        return places
-
-    def _module(self, name: str, module: nn.Module) -> str:
-        """A name for a module, and that module by it."""
-        name = self._free(name or "layer")
-        self.modules[name] = module.eval()
-        return name
-
-    def _free(self, path: str) -> str:
-        """A name that neither a network nor anything in it has."""
-        name = path.replace(".", "_")
-        while name in self.modules or name in self.tensors or name in RESERVED:
-            name += "_"
-        return name
 
     # nodes
 
     def emit(self, node: Node) -> None:
         plan, needs = self.plan, self.needs
         if node.op == "placeholder":
-            self.numbered[node] = self.slots
-            self.slots += 1
+            self.numbered[node] = self.made.slot()
         elif node.op == "output" or node in plan.absorbed:
             return
         elif node in plan.comparisons:
@@ -209,9 +178,9 @@ class _Emitter:
             zeros = torch.zeros(channels, dtype=torch.float32, device=self.plan.device)
             bounds = [(zeros, zeros.bool()) if p is None else (p.tau, p.flip) for p in fits.values()]
             module.tau, module.flip = (torch.stack(part) for part in zip(*bounds, strict=True))
-        name = self._module(end.meta["name"], module)
+        name = self.made.module(end.meta["name"], module)
         (source,) = found.chain[0].all_input_nodes
-        places = self._calls(name, (Slot(self.numbers(source)),), numbers + len(fits))
+        places = self.made.call_for(name, (Slot(self.numbers(source)),), numbers + len(fits))
         if numbers:
             self.numbered[end] = places[0]
         for key, place in zip(fits, places[numbers:], strict=True):
@@ -243,12 +212,12 @@ class _Emitter:
         key = (layer, *(self.plan.module(n) for n in chain), *gives, flattened, rows_only, told)
         if key not in self.packed:
             packed = pack_layer(layer, gives, steps, bounds, flattened=flattened, rows_only=rows_only)
-            self.packed[key] = self._module(node.meta["name"], packed)
+            self.packed[key] = self.made.module(node.meta["name"], packed)
             source_kind = "numbers" if words is None else "bits"
             results = " and ".join({"signs": "bits"}.get(result, result) for result in gives)
             self.notes.tell(node, f"packed: {source_kind} to {results}", packed)
         args = (Slot(slot),) if residual is None else (Slot(slot), Slot(self.numbers(residual)))
-        return self._calls(self.packed[key], args, len(gives))
+        return self.made.call_for(self.packed[key], args, len(gives))
 
     def _emit_signs(self, signs: Signs) -> None:
         parts = [self._packed_signs(signs, value, packing) for value, packing in signs.parts]
@@ -275,7 +244,7 @@ class _Emitter:
                 image = isinstance(layer, BinaryConv2d)
                 length = layer.in_channels if image else layer.in_features
             module = PackSigns(length, image) if packing is None else packing.module()
-            slot = self._call(self._module(f"{value.name}_signs", module), (Slot(self.numbers(value)),))
+            slot = self.made.run(f"{value.name}_signs", module, self.numbers(value))
             if packing is not None:
                 self.notes.added("numbers to bits", module, signs.chain[0] if signs.chain else signs.sign)
             self.shared[key] = Words(slot, length, image)
@@ -283,8 +252,7 @@ class _Emitter:
 
     def _joined(self, parts: Sequence[Words], node: Node) -> Words:
         lengths = [part.length for part in parts]
-        name = self._module(f"{node.name}_joined", JoinSigns(lengths))
-        slot = self._call(name, tuple(Slot(part.slot) for part in parts))
+        slot = self.made.run(f"{node.name}_joined", JoinSigns(lengths), *(part.slot for part in parts))
         return Words(slot, sum(lengths), parts[0].image)
 
     def _pooled(self, words: Words, chain: Sequence[Node], inverted: Tensor | None, became: str) -> Words:
@@ -299,7 +267,7 @@ class _Emitter:
     def _pool(self, node: Node, words: Words, inverted: Tensor | None) -> Words:
         packed = pack_pool(self.plan.module(node), words.length, inverted)
         self.notes.tell(node, "on bits", packed)
-        return words._replace(slot=self._call(self._module(node.meta["name"], packed), (Slot(words.slot),)))
+        return words._replace(slot=self.made.run(node.meta["name"], packed, words.slot))
 
     def _emit_on_words(self, node: Node) -> None:
         """Pooling, flattening or joining of packed signs."""
@@ -314,8 +282,7 @@ class _Emitter:
         (features, *_) = [
             m.in_features for m in map(self.plan.module, node.users) if isinstance(m, BinaryLinear)
         ]
-        name = self._module(node.meta["name"], PackedFlatten(words.length, features))
-        slot = self._call(name, (Slot(words.slot),))
+        slot = self.made.run(node.meta["name"], PackedFlatten(words.length, features), words.slot)
         self.words[node] = Words(slot, features, False, words.length)
         self.notes.tell(node, "on bits")
 
@@ -327,13 +294,14 @@ class _Emitter:
         if node.op == "call_module":
             target = self._kept(node)
         elif node.op == "get_attr":
-            target, args = "get", (self._tensor(str(node.target)),)
+            path = str(node.target)
+            target, args = "get", (self.made.tensor(path, attrgetter(path)(self.plan.network)),)
         else:
             target = f"Tensor.{node.target}" if node.op == "call_method" else name_of(node.target)
             if target not in FUNCTIONS:
                 called = node.target if node.op == "call_function" else getattr(Tensor, str(node.target))
-                self.functions[target] = called
-        self.numbered[node] = self._call(target, args, kwargs)
+                self.made.functions[target] = called
+        self.numbered[node] = self.made.call(target, args, kwargs)
 
     def _kept(self, node: Node) -> str:
         """The name of a module that stays."""
@@ -342,13 +310,8 @@ class _Emitter:
         if module not in self.kept:
             rows: list[Row] = []
             new = self.keep("" if name == ALONE else name, module, rows)
-            self.kept[module] = self._module(name, new)
+            self.kept[module] = self.made.module(name, new)
             self.notes.rows += [(node.meta["at"], row) for row in rows]
             if not rows:
                 self.notes.tell(node, "as it was", new)
         return self.kept[module]
-
-    def _tensor(self, path: str) -> str:
-        name = self._free(path)
-        self.tensors[name] = attrgetter(path)(self.plan.network).detach()
-        return name

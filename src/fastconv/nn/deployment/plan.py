@@ -10,14 +10,13 @@ from torch import fx
 from torch.fx import Node
 
 from fastconv.nn.calls import is_plain
-from fastconv.nn.deployment.fold import Folded, is_channelwise, is_idle
-from fastconv.nn.deployment.fold_numbers import NORMS
+from fastconv.nn.deployment.fold import Folded, is_channelwise
 from fastconv.nn.deployment.normal import is_addition, module_of, parts_of
+from fastconv.nn.deployment.passes import Pass
 from fastconv.nn.deployment.rearrange import rearrange
-from fastconv.nn.deployment.steps import NO_STEP, Channels, Found, Steps, steps_of
+from fastconv.nn.deployment.steps import NO_STEP, Steps
 from fastconv.nn.deployment.twins import (
     Packing,
-    along_axis_1,
     fold_before,
     fold_into,
     is_binary,
@@ -30,13 +29,10 @@ from fastconv.nn.deployment.twins import (
 )
 from fastconv.nn.deployment.values import (
     batch_of,
-    is_signs,
     joins_images,
     keeps_channels,
     wanted_as_words,
 )
-from fastconv.nn.pointwise import Scale, Shift
-from fastconv.nn.products import IMAGE_AXIS
 
 
 @dataclass
@@ -71,23 +67,6 @@ class Signs:
     sign: Node
     parts: list[tuple[Node, Packing | None]]
     chain: list[Node]
-
-
-@dataclass
-class Pass:
-    """Float modules, the ``chain``, that are computed in one pass: ``steps``, the first ``before`` of which
-    come before pooling if there is a ``pool``; channels lie along ``axis``."""
-
-    channels: int
-    axis: int | None = None
-    chain: list[Node] = field(default_factory=list)
-    steps: list[Found] = field(default_factory=list)
-    pool: Node | None = None
-    before: int = 0
-
-    @property
-    def end(self) -> Node:
-        return self.chain[-1]
 
 
 @dataclass
@@ -235,48 +214,18 @@ def _append(plan: Plan, product: Product, node: Node) -> bool:
 
 def _add_pass(plan: Plan, node: Node) -> None:
     """Compute float modules from ``node`` on in one pass, if that is worth a call of ours."""
-    found = Pass(node.meta["channels"])
-    while not plan.is_settled(node) and _extend(plan, found, node) and len(node.users) == 1:
+    found, why = Pass(plan.network, node.meta["channels"], plan.device, plan.exact), ""
+    while not plan.is_settled(node):
+        why = found.extend(node)
+        if why or len(node.users) != 1:
+            break
         (node,) = node.users
-    modules = [plan.module(node) for node in found.chain]
-    worth = [module for module in modules if not is_idle(module)]
-    signed = any(
-        found.chain and found.end is value for signs in plan.signs.values() for value, _ in signs.parts
-    )
-    if len(worth) > 1 or found.pool is not None or any(type(m) in NORMS for m in worth) or (worth and signed):
+    if why not in ("", NO_STEP):
+        plan.notes[node] = why
+    ends = {value for signs in plan.signs.values() for value, _ in signs.parts}
+    if found.is_worth(bool(found.chain) and found.end in ends):
         plan.passes[found.end] = found
         plan.absorbed |= {*found.chain} - {found.end}
-
-
-def _extend(plan: Plan, found: Pass, node: Node) -> bool:
-    """Let a pass compute ``node`` too; False if it cannot."""
-    module, image = plan.module(node), node.meta.get("image")
-    if module is None or not is_plain(module) or image is None or not found.channels:
-        return False
-    if node.meta["channels"] != found.channels or is_binary(module) or is_signs(plan.network, node):
-        return False
-    axis = (
-        IMAGE_AXIS
-        if image
-        else 1
-        if along_axis_1(module)
-        else -1
-        if isinstance(module, (Shift, Scale))
-        else None
-    )
-    if None not in (axis, found.axis) and axis != found.axis:
-        return False
-    if pools_numbers(module) and image and found.pool is None:
-        found.pool, found.before = node, len(found.steps)
-    else:
-        steps = steps_of(module, Channels(found.channels, image, plan.device), plan.exact)
-        if isinstance(steps, str):
-            plan.notes.update({} if steps == NO_STEP else {node: steps})
-            return False
-        found.steps += steps
-    found.axis = found.axis if axis is None else axis
-    found.chain.append(node)
-    return True
 
 
 def _compare_numbers(plan: Plan, sign: Node) -> None:
