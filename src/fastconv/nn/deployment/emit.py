@@ -28,6 +28,7 @@ from fastconv.nn.deployment.twins import (
     is_binary,
     is_flatten,
     pack_layer,
+    pack_pass,
     pack_pool,
     pool_sizes,
     pools_numbers,
@@ -46,7 +47,7 @@ Keep = Callable[[str, nn.Module, list[Row]], nn.Module]
 def emitted(plan: Plan, rows: list[Row], keep: Keep, channels_last: bool) -> tuple[PackedGraph, list[str]]:
     """The network of a plan, and what its user must be warned of. What became of each module is added to
     ``rows``; ``keep`` deploys, and adds, those that know nothing of signs."""
-    emitter = _Emitter(plan, keep)
+    emitter = _Emitter(plan, keep, channels_last)
     for node in plan.network.graph.nodes:
         emitter.emit(node)
     rows += emitter.notes.finished()
@@ -66,8 +67,9 @@ def emitted(plan: Plan, rows: list[Row], keep: Keep, channels_last: bool) -> tup
 
 
 class _Emitter:
-    def __init__(self, plan: Plan, keep: Keep) -> None:
+    def __init__(self, plan: Plan, keep: Keep, channels_last: bool) -> None:
         self.plan, self.keep, self.needs, self.notes = plan, keep, Needs(plan), Notes(plan)
+        self.channels_last = channels_last
         self.made = Assembly()
         self.numbered: dict[Node, int] = {}
         self.words: dict[Node, Words] = {}
@@ -170,26 +172,27 @@ class _Emitter:
         pool = []
         if found.pool is not None:
             pool = [*pool_sizes(self.plan.module(found.pool)), found.before]
-        module = Channelwise(channels, axis, [step.kind for step in found.steps], pool, numbers, len(fits))
-        rows = [row for step in found.steps for row in step.numbers]
-        if rows:
-            module.constants = torch.stack(rows).float()
-        if fits:
-            zeros = torch.zeros(channels, dtype=torch.float32, device=self.plan.device)
-            bounds = [(zeros, zeros.bool()) if p is None else (p.tau, p.flip) for p in fits.values()]
-            module.tau, module.flip = (torch.stack(part) for part in zip(*bounds, strict=True))
-        name = self.made.module(end.meta["name"], module)
+        module = pack_pass(channels, axis, found.steps, pool, numbers, [*fits.values()], self.plan.device)
         (source,) = found.chain[0].all_input_nodes
-        places = self.made.call_for(name, (Slot(self.numbers(source)),), numbers + len(fits))
+        places = self._run_pass(end, source, end.meta["name"], module, [*fits])
         if numbers:
             self.numbered[end] = places[0]
-        for key, place in zip(fits, places[numbers:], strict=True):
-            self.shared[end, key] = Words(place, channels, image)
-            if fits[key] is None and never_negative(found.steps):
-                self.notes.constant(self.needs.taken[end][0][0], zeros == 0, found.chain)
+        if None in fits.values() and never_negative(found.steps):
+            every = torch.ones(channels, dtype=torch.bool)
+            self.notes.constant(self.needs.taken[end][0][0], every, found.chain)
         for node in found.chain[:-1]:
             self.notes.tell(node, f"in one pass with {end.meta['name']}")
         self.notes.tell(end, "one pass", module)
+
+    def _run_pass(
+        self, value: Node, source: Node, name: str, module: Channelwise, keys: Sequence[int]
+    ) -> tuple[int, ...]:
+        """A pass that gives signs of a value, for comparisons with such ids; the slots of what it gives."""
+        called = self.made.module(name, module)
+        places = self.made.call_for(called, (Slot(self.numbers(source)),), module.numbers + len(keys))
+        for key, place in zip(keys, places[module.numbers :], strict=True):
+            self.shared[value, key] = Words(place, module.channels, module.axis == IMAGE_AXIS)
+        return places
 
     def _layer(
         self,
@@ -235,6 +238,13 @@ class _Emitter:
 
     def _packed_signs(self, signs: Signs, value: Node, packing: Packing | None) -> Words:
         key = value, id(packing)
+        others = {id(p): p for _, p in self.needs.taken.get(value, []) if p is not None and p.image}
+        together = {k: p for k, p in others.items() if (value, k) not in self.shared}
+        if id(packing) in together and len(together) > 1 and self.channels_last:  # one look at the numbers
+            length, bounds = value.meta["channels"], [*together.values()]
+            module = pack_pass(length, IMAGE_AXIS, (), (), False, bounds, self.plan.device)
+            self._run_pass(value, value, f"{value.name}_signs", module, [*together])
+            self.notes.added("numbers to bits", module, value)
         if key not in self.shared:
             image = signs.sign.meta["image"] if packing is None else packing.image
             length = value.meta["channels"] if packing is None else len(packing.tau)
@@ -243,10 +253,10 @@ class _Emitter:
                 layer: Any = self.plan.module(reader)
                 image = isinstance(layer, BinaryConv2d)
                 length = layer.in_channels if image else layer.in_features
-            module = PackSigns(length, image) if packing is None else packing.module()
-            slot = self.made.run(f"{value.name}_signs", module, self.numbers(value))
+            pack = PackSigns(length, image) if packing is None else packing.module()
+            slot = self.made.run(f"{value.name}_signs", pack, self.numbers(value))
             if packing is not None:
-                self.notes.added("numbers to bits", module, signs.chain[0] if signs.chain else signs.sign)
+                self.notes.added("numbers to bits", pack, signs.chain[0] if signs.chain else signs.sign)
             self.shared[key] = Words(slot, length, image)
         return self.shared[key]
 
