@@ -23,6 +23,7 @@ MATMUL = "test_xnor_products.py::test_matmul_equals_reference"
 MEANS = "test_xnor_magnitudes.py::test_activation_scale_equals_reference[numpy]"
 ALPHA = "test_xnor_magnitudes.py::test_pack_filters_equals_reference[numpy]"
 RESIDUAL = "test_xnor_magnitudes.py::test_residual_terms_equal_reference[numpy]"
+BETWEEN = "test_xnor_channelwise.py::test_numbers_and_signs_are_those_of_numpy[numpy]"
 FOLD = "test_xnor_thresholds.py::test_folded_batchnorm_equals_the_float_chain_for_every_integer[numpy]"
 POOL = "test_xnor_thresholds.py::test_max_pool_equals_reference[numpy]"
 
@@ -249,11 +250,30 @@ FAULTS: list[Fault] = [
         ),
     ),
     *of(
+        "cpu/xnor/channelwise.py",
+        (
+            "the last row is never the largest",
+            "min(row + p.kernel_rows, p.rows)",
+            "min(row + p.kernel_rows, p.rows - 1)",
+            BETWEEN,
+        ),
+        ("steps after pooling take the numbers of those before", "o + p.rows_before)", "o)", BETWEEN),
+        ("every comparison is the first", "at = k * p.parameter_step + o", "at = o", BETWEEN),
+        ("NaN has a sign", "wanted = reached(v, v) & (np.uint64", "wanted = (np.uint64", BETWEEN),
+        ("windows move by one", "i * p.stride_rows - p.top", "i - p.top", BETWEEN),
+    ),
+    *of(
         "cpu/vectors.py",
         (
+            "pooling loses a NaN",
+            'builder.or_(above, builder.fcmp_unordered("uno", other, other))',
+            "above",
+            BETWEEN,
+        ),
+        (
             "the last number of a tail is not loaded",
-            "mask = _first(builder, args[2])",
-            "mask = _first(builder, builder.sub(args[2], _i64(1)))",
+            "given = [pointer, _i32(_bytes(x)), _first(builder, number), zeros]",
+            "given = [pointer, _i32(_bytes(x)), _first(builder, builder.sub(number, _i64(1))), zeros]",
             NUMBERS,
         ),
         (
@@ -330,8 +350,8 @@ FAULTS: list[Fault] = [
         ("K ignores its group", "+ g * p.channels * p.channel_step", "+ 0 * g * p.channel_step", MEANS),
         (
             "K takes the dilation of rows",
-            "add_columns(sums, b * p.dilation_columns",
-            "add_columns(sums, b * p.dilation_rows",
+            "add_columns(columns, b * p.dilation_columns",
+            "add_columns(columns, b * p.dilation_rows",
             MEANS,
         ),
         (
@@ -342,9 +362,21 @@ FAULTS: list[Fault] = [
         ),
         (
             "all workers add magnitudes in one row",
-            "own(p, p.columns, worker, p.columns_in)",
-            "own(p, p.columns, 0, p.columns_in)",
+            "own(p, p.columns, worker, width)",
+            "own(p, p.columns, 0, width)",
             OWN_SCRATCH + "[activation_scale]",
+        ),
+        (
+            "a block of K does not see the rows that windows reach",
+            "min(below + (p.kernel_rows - 1) * p.dilation_rows + 1, p.rows)",
+            "min(below + 1, p.rows)",
+            MEANS,
+        ),
+        (
+            "channels that are neighbours have no magnitudes",
+            "abs(np.float64(x[k]))",
+            "np.float64(x[k])",
+            MEANS,
         ),
     ),
     *of(

@@ -11,6 +11,7 @@ from numba import carray
 from fastconv._checks import float_result
 from fastconv._geometry import ImageLayout, Window, turned
 from fastconv._specs.xnor import BinaryConv, WindowMeans
+from fastconv.cpu import threads
 from fastconv.cpu.arrays import Array, exchange, flat_image
 from fastconv.cpu.kernels import Job, kernel, own, record, share
 from fastconv.cpu.threads import SMALL, chunks_of
@@ -18,42 +19,90 @@ from fastconv.cpu.threads import SMALL, chunks_of
 LINE_COST = 12
 """Pixels whose magnitudes are added in the time that it takes to begin with another row of them."""
 
+BLOCK_BYTES = 128 * 1024
+"""Of the sums over channels that a worker keeps: a part of L2, with room for the pixels that are read."""
+
+TASKS_EACH = 4
+"""Blocks of rows for each thread, so that all end together; every block looks at some rows of the next."""
+
 MEANS = record(
-    "x out columns windows",
+    "x out pixels columns windows",
     "size origin image_step channel_step row_step pixel_step images channels groups rows columns_in "
     "kernel_rows kernel_columns stride_rows stride_columns dilation_rows dilation_columns top left "
-    "out_rows out_columns",
+    "out_rows out_columns block kept_rows",
 )
 
 
-@kernel(MEANS, columns=np.float64, windows=np.float64)
+@kernel(MEANS, pixels=np.float64, columns=np.float64, windows=np.float64)
 def mean_under_windows(p, chunk, worker):
     """out (N, G, Ho, Wo) = mean of abs(x) under each window and all channels of the group.
 
-    x: flat memory of (N, C, H, W). Sums are float64, so that they do not overflow: first of the columns under
-    a row of windows, then of those side by side.
+    x: flat memory of (N, C, H, W). Sums are float64, so that they do not overflow: of the channels of each
+    pixel, for a block of rows of the result, then of the columns under a row of windows, then of those side
+    by side.
     """
     x, out = carray(p.x, p.size), carray(p.out, p.images * p.groups * p.out_rows * p.out_columns)
-    sums, totals = own(p, p.columns, worker, p.columns_in), own(p, p.windows, worker, p.out_columns)
+    width, down = p.columns_in, -(-p.out_rows // p.block)
+    pixels = own(p, p.pixels, worker, p.kept_rows * width)
+    columns, totals = own(p, p.columns, worker, width), own(p, p.windows, worker, p.out_columns)
     portion = totals.dtype.type(1 / max(p.channels * p.kernel_rows * p.kernel_columns, 1))
-    first, last = share(p, chunk, p.images * p.groups * p.out_rows)
-    for line in range(first, last):
-        plane, i = divmod(line, p.out_rows)
-        image, g = divmod(plane, p.groups)
-        sums[:] = 0
-        for a in range(p.kernel_rows):
-            row = i * p.stride_rows + a * p.dilation_rows - p.top
-            if row < 0 or row >= p.rows:
-                continue
-            start = p.origin + image * p.image_step + g * p.channels * p.channel_step + row * p.row_step
+    first, last = share(p, chunk, p.images * p.groups * down)
+    for task in range(first, last):
+        plane, part = divmod(task, down)
+        begin = part * p.block
+        end = min(begin + p.block, p.out_rows)
+        above = begin * p.stride_rows - p.top
+        if p.channels > 1:
+            sum_channels(p, x, plane, above, above + (end - 1 - begin) * p.stride_rows, pixels)
+        for i in range(begin, end):
+            columns[:] = 0
+            for a in range(p.kernel_rows):
+                row = i * p.stride_rows - p.top + a * p.dilation_rows
+                if 0 <= row < p.rows and p.channels > 1:
+                    add_magnitudes(pixels, (row - above) * width, 1, columns)
+                elif 0 <= row < p.rows:
+                    add_magnitudes(x, row_of(p, plane, row), p.pixel_step, columns)
+            totals[:] = 0
+            for b in range(p.kernel_columns):
+                add_columns(columns, b * p.dilation_columns - p.left, p.stride_columns, totals)
+            at = (plane * p.out_rows + i) * p.out_columns
+            target = out[at : at + p.out_columns]
+            for k in range(target.size):
+                target[k] = totals[k] * portion
+
+
+@numba.njit(error_model="numpy")
+def sum_channels(p, x, plane, above, below, pixels):
+    """pixels[row, k] = the sum over the channels of a group, for the rows of the image under windows whose
+    first rows are ``above`` to ``below``."""
+    width = p.columns_in
+    for row in range(max(above, 0), min(below + (p.kernel_rows - 1) * p.dilation_rows + 1, p.rows)):
+        sums = pixels[(row - above) * width : (row - above + 1) * width]
+        start = row_of(p, plane, row)
+        if p.channel_step == 1:
+            for k in range(width):
+                first = start + k * p.pixel_step
+                sums[k] = sum_of_magnitudes(x[first : first + p.channels])
+        else:
+            sums[:] = 0
             for c in range(p.channels):
                 add_magnitudes(x, start + c * p.channel_step, p.pixel_step, sums)
-        totals[:] = 0
-        for b in range(p.kernel_columns):
-            add_columns(sums, b * p.dilation_columns - p.left, p.stride_columns, totals)
-        target = out[line * p.out_columns : (line + 1) * p.out_columns]
-        for k in range(target.size):
-            target[k] = totals[k] * portion
+
+
+@numba.njit(error_model="numpy")
+def row_of(p, plane, row):
+    """Where a row of the first channel of a group begins."""
+    image, g = divmod(plane, p.groups)
+    return p.origin + image * p.image_step + g * p.channels * p.channel_step + row * p.row_step
+
+
+@numba.njit(error_model="numpy", fastmath={"reassoc"})
+def sum_of_magnitudes(x):
+    """The sum of abs(x), in any order."""
+    total = 0.0
+    for k in range(x.size):  # of indices: LLVM makes vectors of this
+        total += abs(np.float64(x[k]))
+    return total
 
 
 @numba.njit(error_model="numpy")
@@ -100,14 +149,19 @@ class Means:
         self.planes = n * groups
         self.result = (n, groups, geometry.positions), float_result(dtype)
         (top, _), (left, _) = geometry.padding
-        lines = n * groups * geometry.output[0]
+        block, kept = self._blocks(geometry)
+        tasks = n * groups * -(-geometry.output[0] // max(block, 1))
         small = n * channels * geometry.size[0] * geometry.size[1] * self.kind.itemsize <= SMALL
         names = "kernel", "stride", "dilation"
         self.job = Job(
             mean_under_windows,
-            chunks_of(lines, serially=small),
+            chunks_of(tasks, serially=small),
             {"x": self.kind, "out": self.result[1]},
-            {"columns": geometry.size[1], "windows": geometry.output[1]},
+            {
+                "pixels": kept * geometry.size[1],
+                "columns": geometry.size[1],
+                "windows": geometry.output[1],
+            },
             images=n,
             channels=channels // groups,
             groups=groups,
@@ -119,7 +173,18 @@ class Means:
             left=left,
             out_rows=geometry.output[0],
             out_columns=geometry.output[1],
+            block=max(block, 1),
+            kept_rows=kept,
         )
+
+    def _blocks(self, geometry: Window) -> tuple[int, int]:
+        """Rows of the result in a block, and rows of the image under them."""
+        rows, width = geometry.output[0], geometry.size[1]
+        reached = geometry.dilation[0] * (geometry.kernel[0] - 1) + 1
+        fit = (BLOCK_BYTES // (8 * max(width, 1)) - reached) // geometry.stride[0] + 1
+        few = -(-rows * self.planes // (TASKS_EACH * threads.threads()))
+        block = max(min(rows, max(few, reached), fit), 1)
+        return block, (block - 1) * geometry.stride[0] + reached
 
     def __call__(self, x: Array, means: Array | None = None) -> Array:
         """The means, or ``means``, contiguous, filled with them."""
