@@ -13,7 +13,7 @@ from fastconv.nn import BinaryConv2d, BinaryLinear, deploy, load, save  # noqa: 
 from fastconv.nn.channelwise import Channelwise  # noqa: E402
 from fastconv.nn.deployment.norms import multiply_add  # noqa: E402
 from fastconv.nn.graph import PackedGraph  # noqa: E402
-from networks import filled  # noqa: E402
+from networks import by_operators, filled  # noqa: E402
 
 IMAGES = torch.randn(2, 3, 19, 16, generator=torch.Generator().manual_seed(0))
 
@@ -156,6 +156,27 @@ def test_a_value_that_is_read_again_is_not_written_over():
             return self.layers[2](z) + x
 
     deployed_equally(Twice(), IMAGES)
+
+
+def test_what_a_hook_has_kept_stays_as_it_was():
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = Residual(nn.Conv2d(3, 70, 3), nn.BatchNorm2d(70), nn.Hardtanh())
+            self.beside = nn.Conv2d(70, 1, 1)
+            self.last = BinaryConv2d(70, 70, 3, padding=1)
+
+        def forward(self, x):
+            x = self.first(x)
+            beside = self.beside(x)
+            return (self.last(x) + x).sum() + beside
+
+    deployed, _ = deployed_equally(Beside(), IMAGES)
+    kept = []
+    deployed.beside.register_forward_pre_hook(lambda module, given: kept.append(given[0]))
+    deployed(IMAGES)
+    by_operators(deployed, IMAGES)
+    assert torch.equal(*kept)
 
 
 @pytest.mark.parametrize("image", [True, False])
