@@ -79,6 +79,18 @@ def test_a_model_comes_back_as_it_was(deployed, file):
     assert torch.equal(load(file)(x), deployed(x))
 
 
+@pytest.mark.parametrize("layout", ["channels_last", "as given"])
+@pytest.mark.parametrize("given", [torch.contiguous_format, torch.channels_last])
+def test_weights_lie_in_memory_as_they_did(layout, given, tmp_path):
+    """PyTorch's convolutions round by it."""
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Conv2d(64, 128, 1), BinaryConv2d(128, 70, 3))
+    deployed = deploy(model.to(memory_format=given), layout=layout)[0]
+    save(deployed, tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    for name in ("0.weight", "1.weight"):
+        assert loaded.state_dict()[name].stride() == deployed.state_dict()[name].stride()
+
+
 def test_the_default_dtype_makes_no_difference(deployed, file):
     x = torch.randn(2, 3, 14, 14)
     torch.set_default_dtype(torch.float64)

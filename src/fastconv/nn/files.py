@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fastconv._backends import optional
-from fastconv.nn.calls import Call, PackedModule, Slot, is_plain, slots_of
+from fastconv.nn.calls import Call, PackedModule, Slot, has_channels_last, is_plain, slots_of
 from fastconv.nn.functions import FUNCTIONS
 from fastconv.nn.graph import PackedGraph
 from fastconv.nn.modules import PackedConv2d, PackedLinear, PackedMaxPool2d
@@ -117,11 +117,20 @@ def _loaded(path: Path) -> PackedGraph:
     file = f"load: {path}"
     network = _twin(file, metadata.get("network", ""))
     _check_shapes(file, network, tensors)
-    network.load_state_dict(tensors, assign=True)
+    network.load_state_dict(_laid_out(network, tensors), assign=True)
     for name, layer in network.named_children():
         _check_tails(file, name, layer)
     network.eval().requires_grad_(False)
     return network
+
+
+def _laid_out(twin: PackedGraph, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that lie in memory as the twin's tensors do: PyTorch's convolutions round by the layout of their
+    weights."""
+    expected = twin.state_dict()
+    return {
+        name: torch.empty_like(expected[name], device="cpu").copy_(tensor) for name, tensor in tensors.items()
+    }
 
 
 def _check_call(name: str, module: nn.Module) -> None:
@@ -150,6 +159,8 @@ def _described(network: PackedGraph) -> dict[str, Any]:
         "inputs": network.inputs,
         "output": _written(network.output),
         "channels_last": network.channels_last,
+        "weights_channels_last": network.channels_last
+        or any(map(has_channels_last, network.state_dict().values())),
     }
 
 
@@ -241,6 +252,8 @@ def _made(given: dict[str, Any]) -> PackedGraph:
         modules, calls, given["inputs"], _read_value(given["output"]), given["channels_last"], None, tensors
     )
     _check_calls(network)
+    if given.get("weights_channels_last", given["channels_last"]):
+        network.to(memory_format=torch.channels_last)
     return network
 
 
