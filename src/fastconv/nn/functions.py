@@ -41,6 +41,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = (
     | _named("Tensor.", torch.Tensor, METHODS)
 )
 
+ATTRIBUTES = ("shape", "dtype", "device", "layout", "ndim", "T", "mT", "H", "mH", "is_cuda", "requires_grad")
+"""What "getattr" may ask for."""
+
 NAMES = {function: name for name, function in FUNCTIONS.items()}
 
 

@@ -26,6 +26,9 @@ Finished = tuple[Sequence[str], Tensor | None, Tensor | None, Tensor | None, boo
 Run = Callable[..., Any]
 """Takes x, and the residual if there is one; gives numbers, words, or both."""
 
+ADD = "add"
+"""The step that adds a residual."""
+
 SAME: list[int] = []
 """``padding`` of the operators that means "same"."""
 
@@ -44,8 +47,10 @@ def conv_product(x: Array, filters: PackedFilters, geometry: Geometry, finished:
     epilogue = epilogue_of(finished, dtype)
     plan = backend_of(operation, x, filters.words).plan(completed(spec, dtype, epilogue.outcome))
     fitted = partial(_fitting, shape=spec.shape, dtype=epilogue.outcome.dtype)
+    adds = ADD in epilogue.outcome.steps
 
     def run(x: Array, residual: Array | None = None) -> Any:
+        _check_residual(operation, adds, residual)
         x = x if dtype is None else channels_last(x)
         whole = epilogue if residual is None else epilogue.adding(fitted(channels_last(residual)))
         return _given(plan(x, filters, whole, None), channels_first)
@@ -63,8 +68,10 @@ def linear_product(x: Array, filters: PackedFilters, finished: Finished) -> Run:
     spec = BinaryLinear(shape, dtype, filters.shape[0], epilogue.outcome)
     plan = backend_of(operation, x, filters.words).plan(spec)
     fitted = partial(_fitting, shape=result, dtype=epilogue.outcome.dtype)
+    adds = ADD in epilogue.outcome.steps
 
     def run(x: Array, residual: Array | None = None) -> Any:
+        _check_residual(operation, adds, residual)
         whole = epilogue if residual is None else epilogue.adding(fitted(residual))
         return _given(plan(x, filters, whole, None), lambda numbers: numbers)
 
@@ -122,6 +129,13 @@ def output_size(
 def _dtype_of(operation: str, x: Array) -> np.dtype[Any] | None:
     """The dtype of numbers; None for words."""
     return None if x.dtype == np.uint64 else real_array(operation, "x", x).dtype
+
+
+def _check_residual(operation: str, adds: bool, residual: Array | None) -> None:
+    """Kernels that add read what they add, whatever there is."""
+    if adds == (residual is None):
+        got = f"the step {ADD!r}" if adds else "a residual"
+        raise ValueError(f"{operation}: a residual and a step that adds it come together, got only {got}")
 
 
 def _fitting(residual: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
