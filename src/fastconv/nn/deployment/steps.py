@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fastconv.nn.binary_layer import BinaryLayer
+from fastconv.nn.deployment import reasons
 from fastconv.nn.deployment.fold import LARGEST_PROBE
 from fastconv.nn.deployment.fold_numbers import NORMS
 from fastconv.nn.layers import BinaryConv2d
@@ -95,8 +96,7 @@ class Steps:
         else:
             found = _exact(module, self.filters, self.image, self.device)
             if found is None and isinstance(module, ACTIVATIONS):
-                kind = type(module).__name__
-                return f"no step of a kernel gives {kind}; ReLU, Hardtanh, PReLU and LeakyReLU are steps"
+                return reasons.NOT_A_STEP.format(kind=type(module).__name__)
             if found is None:
                 return NO_STEP
             self.found += found
@@ -104,20 +104,17 @@ class Steps:
 
     def _norm(self, norm: nn.Module) -> tuple[Found | None, str]:
         if norm.running_mean is None:
-            return None, "it takes the statistics of each batch (track_running_stats=False)"
+            return None, reasons.BATCH_STATISTICS
         if norm.num_features != self.filters or isinstance(norm, nn.BatchNorm2d) != self.image:
-            return None, "its channels are not those of the product"
+            return None, reasons.OTHER_CHANNELS
         if (self.added or self.windowed) and not self.exact:
             return _algebraic(norm), ""
         if self.added or self.windowed:
-            before = "a residual" if self.added else "XNOR-Net's K"
-            return (
-                None,
-                f"after {before} there are too many numbers to try; move it, or deploy with exact=False",
-            )
+            what = "a residual" if self.added else "XNOR-Net's K"
+            return None, reasons.TOO_MANY_NUMBERS.format(what=what)
         found = _affine(norm, self)
         if found is None and self.exact:
-            return None, "no multiply-add gives its results bit for bit; exact=False folds it nevertheless"
+            return None, reasons.NO_MULTIPLY_ADD
         return found or _algebraic(norm), ""
 
     def values(self, channels: slice) -> Tensor:
