@@ -296,8 +296,8 @@ class _Emitter:
         self.numbered[node] = self._call(target, args, kwargs)
 
     def _kept(self, node: Node) -> str:
-        """The name of a module that stays."""
-        module: Any = self.plan.module(node)
+        """The name of a module that stays, whatever it is called with."""
+        module = self.plan.network.get_submodule(str(node.target))
         name = node.meta["name"]
         if module not in self.kept:
             rows: list[Row] = []
