@@ -203,7 +203,7 @@ def _check_call(network: PackedGraph, call: Call) -> None:
             raise ValueError(f"there is no tensor {', '.join(map(reprlib.repr, args))}")
     elif module is None and target not in FUNCTIONS:
         raise ValueError(f"no module or function is called {reprlib.repr(target)}")
-    elif not slots_of((args, call.kwargs)) or (module is not None and not isinstance(args[0], Slot)):
+    elif not slots_of((args, call.kwargs)):
         raise ValueError(f"{target} is called with no value")
     elif isinstance(module, PackedModule):
         results = module.results
@@ -211,6 +211,8 @@ def _check_call(network: PackedGraph, call: Call) -> None:
             raise ValueError(f"{target} takes {module.takes} values, got {reprlib.repr(args)}")
     elif module is not None:
         inspect.signature(module.forward).bind(*args, **call.kwargs)
+        if not isinstance((*args, *call.kwargs.values())[0], Slot):
+            raise ValueError(f"{target} is called with no value")
     elif target == "getattr" and (len(args) != 2 or args[1] not in ATTRIBUTES):
         raise ValueError(f"getattr gives one of {ATTRIBUTES}, got {reprlib.repr(args)}")
     if len(call.results) != results:
