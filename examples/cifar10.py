@@ -15,7 +15,6 @@ if __name__ == "__main__":
 
     begin("cifar10")
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,10 +24,9 @@ from torch import Tensor, nn
 
 import cifar_archive
 from fastconv.nn import BinaryConv2d, deploy, save
-from fastconv.programs.ending import run, said_of, say
-from fastconv.programs.files import check, folder, replacing
-from fastconv.programs.numbers import positive_number, whole_number
-from training import accuracy, fit, kilobytes, scores
+from fastconv.programs.ending import run, say
+from fastconv.programs.files import replacing
+from training import accuracy, fit, kilobytes, make_folder, options_of, scores
 
 
 def network(classes: int = 10) -> nn.Sequential:
@@ -60,23 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(description="Train a binary network on CIFAR-10 and deploy it.")
-    parser.add_argument("--data", type=Path, required=True, help="cifar-10-python.tar.gz")
-    parser.add_argument("--epochs", type=whole_number(1, 100_000), default=80)
-    parser.add_argument("--rate", type=positive_number(1), default=1e-3, help="first learning rate")
-    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=1)
-    parser.add_argument(
-        "--output", type=folder, default=Path("cifar10-output"), help="folder for the network"
+    parser = options_of(
+        "Train a binary network on CIFAR-10 and deploy it.", epochs=80, rate=1e-3, output="cifar10-output"
     )
+    parser.add_argument("--data", type=Path, required=True, help="cifar-10-python.tar.gz")
     options = parser.parse_args(arguments)
     network_file = options.output / "network.safetensors"
     try:
         training, test = (_tensors(part) for part in cifar_archive.load(options.data))
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    with said_of(f"to --output {options.output}"):
-        options.output.mkdir(parents=True, exist_ok=True)
-    check(network_file)
+    make_folder(options.output, [network_file.name])
     torch.manual_seed(options.seed)
     model = network()
     fit(model, *training, epochs=options.epochs, rate=options.rate, title="binary network", augment=True)

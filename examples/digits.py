@@ -17,37 +17,21 @@ if __name__ == "__main__":
 
     begin("digits")
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, save
-from fastconv.programs.ending import run, said_of, say
-from fastconv.programs.files import check, folder, replacing
-from fastconv.programs.numbers import positive_number, whole_number
-from fastconv.programs.tables import Entry, table
-from training import accuracy, fit, kilobytes, milliseconds, scores
+from comparing import CLASSES, compared, digits, parser_of, printed
+from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign
+from fastconv.programs.ending import run, say
+from fastconv.programs.files import replacing
+from training import make_folder, scores
 
-SEED = 1
-CLASSES = 10
-HEADINGS = ("network", "accuracy", "kB", "ms for 1", "ms for all")
 FILES = ("convnet.safetensors", "mlp.safetensors", "filters.png", "confusion.png")
-
-
-class Digits(NamedTuple):
-    """Images (N, 1, 8, 8) from -1 to 1 and labels (N,)."""
-
-    images: Tensor
-    labels: Tensor
 
 
 def convnet(binary: bool) -> nn.Sequential:
@@ -110,73 +94,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(description="Train binary networks on digits and deploy them.")
-    parser.add_argument("--epochs", type=whole_number(1, 100_000), default=20)
-    parser.add_argument("--rate", type=positive_number(1), default=3e-3, help="first learning rate")
-    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=SEED)
-    parser.add_argument("--calls", type=whole_number(1, 10**6), default=20, help="how many calls to time")
-    parser.add_argument(
-        "--output", type=folder, default=Path("digits-output"), help="folder for what is written"
-    )
-    options = parser.parse_args(arguments)
-    with said_of(f"to --output {options.output}"):
-        options.output.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        check(options.output / name)
-    rows: list[Entry] = []
-    try:
-        differ = _train(options, rows)
-    finally:
-        if rows:
-            say(table(HEADINGS, rows, otherwise=100, numbers=HEADINGS[1:]))
+    options = parser_of(
+        "Train binary networks on digits and deploy them.", output="digits-output"
+    ).parse_args(arguments)
+    make_folder(options.output, FILES)
+    _, test = digits()
+    differ = 0
+    with printed() as rows:
+        for make in (convnet, mlp):
+            trained, deployed, _ = compared(make, make.__name__, options, rows)
+            predicted = scores(deployed, test.images).argmax(dim=1)
+            differ += int((predicted != scores(trained, test.images).argmax(dim=1)).sum())
+            if make is convnet:
+                draw_filters(options.output / "filters.png", trained)
+                draw_confusion(options.output / "confusion.png", predicted, test.labels)
     say(f"test images that a trained network and its deployed copy see differently: {differ}")
     say(f"networks, learned filters and the convnet's confusion matrix: {options.output}")
     return 1 if differ else 0
-
-
-def _train(options: argparse.Namespace, rows: list[Entry]) -> int:
-    """Train and deploy both networks, and add to ``rows`` of the table. How many images a deployed one sees
-    in another way than the trained one."""
-    training, test = digits()
-    differ, threads = 0, torch.get_num_threads()
-    for make in (convnet, mlp):
-        name = make.__name__
-        torch.manual_seed(options.seed)
-        models = {"float": make(binary=False), "binary": make(binary=True)}
-        for kind, model in models.items():
-            torch.set_num_threads(1)  # batches are too small to share
-            fit(model, *training, epochs=options.epochs, rate=options.rate, title=f"{name}, {kind}")
-            torch.set_num_threads(threads)
-        trained = models["binary"]
-        deployed, report = deploy(trained)
-        models["deployed"] = deployed
-        with replacing(options.output / f"{name}.safetensors") as file:
-            save(deployed, file)
-        say(f"\n{name}, deployed:\n{report}\n")
-        rows += [_row(name, kind, model, test, options.calls) for kind, model in models.items()]
-        given = scores(deployed, test.images)
-        differ += int((given.argmax(dim=1) != scores(trained, test.images).argmax(dim=1)).sum())
-        if make is convnet:
-            draw_filters(options.output / "filters.png", trained)
-            draw_confusion(options.output / "confusion.png", given.argmax(dim=1), test.labels)
-    return differ
-
-
-def digits() -> tuple[Digits, Digits]:
-    """Training and test images: three quarters and one, the digits in the same proportions."""
-    given = load_digits()
-    images = torch.from_numpy(given.images).float()[:, None] / 8 - 1
-    parts = train_test_split(
-        images, torch.from_numpy(given.target), test_size=0.25, stratify=given.target, random_state=SEED
-    )
-    return Digits(parts[0], parts[2]), Digits(parts[1], parts[3])
-
-
-def _row(name: str, kind: str, model: nn.Module, test: Digits, calls: int) -> Entry:
-    right = accuracy(scores(model, test.images), test.labels)
-    times = [milliseconds(model, images, calls) for images in (test.images[:1], test.images)]
-    cells = [f"{right:.2%}", f"{kilobytes(model):.1f}", *(f"{time:.2f}" for time in times)]
-    return Entry(name, [kind, *cells])
 
 
 def draw_filters(path: Path, model: nn.Sequential) -> None:

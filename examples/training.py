@@ -1,17 +1,41 @@
-"""What the examples share: training that tells how far it is, and measuring a trained network."""
+"""What the examples share: options, training that tells how far it is, and measuring a trained network."""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from fastconv.programs.ending import said_of
+from fastconv.programs.files import check, folder
+from fastconv.programs.numbers import positive_number, whole_number
 from fastconv.programs.steps import steps
 
 BATCH = 64
 """Images of a step. Those left over wait for another epoch: a few would upset batch normalization."""
+
+
+def options_of(description: str, *, epochs: int, rate: float, output: str) -> argparse.ArgumentParser:
+    """The options of every example, with the defaults of one."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--epochs", type=whole_number(1, 100_000), default=epochs)
+    parser.add_argument("--rate", type=positive_number(1), default=rate, help="first learning rate")
+    parser.add_argument("--seed", type=whole_number(0, 2**63 - 1), default=1)
+    parser.add_argument("--output", type=folder, default=Path(output), help="folder for what is written")
+    return parser
+
+
+def make_folder(output: Path, files: Iterable[str]) -> None:
+    """Make the folder ``output``, and try whether ``files`` can be written there."""
+    with said_of(f"to --output {output}"):
+        output.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        check(output / name)
 
 
 def fit(

@@ -3,6 +3,7 @@
 import importlib
 import io
 import pickle
+import re
 import sys
 import tarfile
 
@@ -26,8 +27,8 @@ def example(monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
 
     yield importlib.import_module
-    for name in ("cifar10", "cifar_archive", "digits", "training"):
-        sys.modules.pop(name, None)
+    for path in FOLDER.glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
 
 def string(value):
@@ -171,3 +172,14 @@ def test_digits_trains_deploys_and_draws(example, tmp_path, capsys):
     assert said.count("deployed") >= 4
     for name in ("filters", "confusion"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_shortcuts_trains_deploys_and_reads_back_to_the_last_bit(example, tmp_path, capsys):
+    arguments = ["--epochs", "1", "--calls", "1", "--output", str(tmp_path)]
+    assert example("shortcuts").main(arguments) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"scores than the trained network's, deployed: 0\b", said)
+    assert re.search(r"scores than the trained network's, read back from .*: 0\b", said)
+    for block in range(6):
+        assert f"a step of blocks.{block}.convolution" in said
+    assert (tmp_path / "shortcuts.safetensors").stat().st_size < 400_000

@@ -12,8 +12,9 @@ nn = torch.nn
 from checkout import ROOT  # noqa: E402
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, load, save  # noqa: E402
 from fastconv.nn.calls import Call, Slot  # noqa: E402
-from fastconv.nn.files import KNOWN  # noqa: E402
+from fastconv.nn.description import KNOWN  # noqa: E402
 from fastconv.nn.graph import PackedGraph  # noqa: E402
+from fastconv.nn.modules import PackedConv2d, PackedLinear  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,18 @@ def described(**changed):
     return json.dumps(whole | changed)
 
 
+MANY_BITS = {"in_features": 3, "out_features": 4, "gives": ["list", "numbers"], "weight_bits": 10**9}
+
+
+def one_call(target, *more, place=1):
+    """The JSON of a call with the input, and with constants."""
+    return [target, ["tuple", ["slot", 0], *more], ["dict"], ["tuple", place]]
+
+
+def nested(depth):
+    return ["list", nested(depth - 1)] if depth else ["slot", 0]
+
+
 def of_one(layer):
     """A network of one layer."""
     return PackedGraph({"0": layer}, [Call("0", (Slot(0),), {}, (1,))], ["x"], Slot(1))
@@ -77,6 +90,18 @@ def test_a_model_comes_back_as_it_was(deployed, file):
     assert not any(module.training for module in loaded.modules())
     save(loaded, file)  # over the file that it came from
     assert torch.equal(load(file)(x), deployed(x))
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "as given"])
+@pytest.mark.parametrize("given", [torch.contiguous_format, torch.channels_last])
+def test_weights_lie_in_memory_as_they_did(layout, given, tmp_path):
+    """PyTorch's convolutions round by it."""
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Conv2d(64, 128, 1), BinaryConv2d(128, 70, 3))
+    deployed = deploy(model.to(memory_format=given), layout=layout)[0]
+    save(deployed, tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    for name in ("0.weight", "1.weight"):
+        assert loaded.state_dict()[name].stride() == deployed.state_dict()[name].stride()
 
 
 def test_the_default_dtype_makes_no_difference(deployed, file):
@@ -129,7 +154,10 @@ def test_dirty_tails_are_refused(file):
         ({"more": torch.zeros(2)}, r"has \['more'\], which no layer wants"),
         ({"form": "fastconv.nn 99"}, "must be of format"),
         ({"network": ""}, "does not describe a network"),
-        ({"network": described(modules=[["0", "Module", {}]])}, "does not describe a network: KeyError"),
+        (
+            {"network": described(modules=[["0", "Module", {}]])},
+            "does not describe a network: ValueError.*no layer is called 'Module'",
+        ),
         (
             {"network": described(modules=[["0", "Linear", {"in_features": "os"}]])},
             "does not describe a network: TypeError",
@@ -149,6 +177,36 @@ def test_dirty_tails_are_refused(file):
             r"with \{7\}",
         ),
         ({"network": described(output=["slot", 3])}, "the output is given by nothing"),
+        ({"network": described(output=["slot", 0.0])}, "a slot has a number"),
+        ({"network": described(output=["slice", 1])}, "is no value"),
+        ({"network": described(output=2**70)}, "is beyond 64 bits"),
+        ({"network": described(output=nested(60))}, "is no value"),
+        ({"network": described(inputs="x")}, "inputs must be names"),
+        ({"network": described(channels_last=None)}, "channels_last must be True or False"),
+        ({"network": described(calls=[one_call("torch.abs", place=0)])}, "which is no new place"),
+        ({"network": described(calls=[one_call("torch.abs", place="1")])}, "which is no new place"),
+        ({"network": described(calls=[["torch.abs", 1, 2, 3]])}, "with a tuple and a dict"),
+        (
+            {"network": described(calls=[["torch.abs", ["tuple", 1], ["dict"], ["tuple", 1]]])},
+            "with no value",
+        ),
+        ({"network": described(calls=[one_call("getattr", "grad_fn")])}, "getattr gives one of"),
+        (
+            {"network": described(modules=[["0", "PackedLinear", MANY_BITS]])},
+            "weight_bits must be at most 64",
+        ),
+        (
+            {
+                "network": described(
+                    modules=[["0", "JoinSigns", {"lengths": ["list", 1, 2]}]], calls=[one_call("0")]
+                )
+            },
+            "0 takes 2 values",
+        ),
+        (
+            {"network": described(modules=[["0", "ReLU", {}]], calls=[one_call("0", 1)])},
+            "too many positional arguments",
+        ),
         ({"network": described(output=["torch", "load"])}, "is no dtype"),
     ],
 )
@@ -156,6 +214,30 @@ def test_what_save_did_not_write_is_refused(file, changed, said):
     rewritten(file, **changed)
     with pytest.raises(ValueError, match=said):
         load(file)
+
+
+def test_truth_values_of_other_bytes_are_1(file):
+    """Kernels add them to bits."""
+    flip = parts(file)[0]["6.flip"].clone()
+    flip.view(torch.uint8)[3] = 2
+    rewritten(file, **{"6__flip": flip})
+    assert load(file).state_dict()["6.flip"].view(torch.uint8)[3] == 1
+
+
+def test_a_layer_that_adds_is_called_with_what_it_adds(tmp_path):
+    """Its kernel would read it at address 0."""
+    layer = PackedLinear(3, 4, gives=["numbers"], steps=["scale", "add"])
+    with pytest.raises(ValueError, match="0 takes 2 values"):
+        save(of_one(layer), tmp_path / "model")
+    rows, images = torch.ones(2, 3), torch.ones(2, 3, 4, 4)
+    with pytest.raises(
+        ValueError, match="a residual and a step that adds it come together, got only the step"
+    ):
+        of_one(layer)(rows)
+    with pytest.raises(ValueError, match="come together, got only the step"):
+        PackedConv2d(3, 4, [2, 2], [1, 1], [], [1, 1], gives=["numbers"], steps=["scale", "add"])(images)
+    with pytest.raises(ValueError, match="come together, got only a residual"):
+        PackedLinear(3, 4, gives=["numbers"], steps=["scale"])(rows, torch.ones(2, 4))
 
 
 def test_other_files_are_refused(tmp_path):

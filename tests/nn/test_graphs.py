@@ -474,6 +474,27 @@ def test_what_a_models_code_does_is_kept(run):
     assert report.before == sum(t.nbytes for t in model.state_dict().values())
 
 
+class CalledWithMore(nn.Module):
+    """Layers that are called with several values, or with constants besides."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.larger = BinaryConv2d(8, 8, 3), nn.ConvTranspose2d(8, 8, 3, 2)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        x = self.larger(self.conv(x), output_size=[9, 10])
+        rows = x.flatten(2).transpose(1, 2)
+        return self.attention(rows, rows, value=rows, need_weights=False)[0]
+
+
+def test_layers_may_be_called_with_more_than_a_value():
+    deployed, report = deployed_equally(CalledWithMore(), torch.randn(2, 8, 6, 6))
+    assert type(deployed[0]) is PackedConv2d
+    assert [row.name for row in report.rows if row.became == "as it was"][:2] == ["larger", "attention"]
+    assert report.before == sum(t.nbytes for t in CalledWithMore().state_dict().values())
+
+
 def test_tensors_are_counted_whatever_name_was_free_for_them():
     class Mixed(nn.Module):
         def __init__(self):

@@ -107,7 +107,7 @@ def test_examples_refuse_impossible_numbers(option, monkeypatch, capsys):
     for part in ("torch", "safetensors", "sklearn", "matplotlib", "rich"):
         optional(part)
     monkeypatch.syspath_prepend(ROOT / "examples")
-    for name, more in (("digits", []), ("cifar10", ["--data", "x"])):
+    for name, more in (("digits", []), ("shortcuts", []), ("cifar10", ["--data", "x"])):
         assert status_of(importlib.import_module(name).main, [*more, option]) == 2
         assert "error: argument" in capsys.readouterr().err
 

@@ -25,6 +25,10 @@ class PackedModule(nn.Module):
 
     has_plan = True
     overwrites = False
+    takes = 1
+    """With how many values it is called."""
+    results = 1
+    """How many it gives."""
 
     def planned(self, *given: Array) -> Callable[..., Any]:
         """What ``forward`` does, to arrays like those ``given``."""

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from fastconv._backends import Array
+from fastconv._checks import flag, integer
 from fastconv._epilogue import PARAMETERS
 from fastconv.nn import operators
 from fastconv.nn.calls import PackedModule
-from fastconv.nn.products import IMAGE_AXIS, Finished, Run, channelwise
+from fastconv.nn.products import IMAGE_AXIS, Finished, Run, channelwise, check_pool
 
 AXES = (IMAGE_AXIS, 1, -1)
 
@@ -46,17 +47,19 @@ class Channelwise(PackedModule):
         comparisons: int = 0,
     ) -> None:
         super().__init__()
-        self.channels, self.axis, self.steps = channels, axis, list(steps)
-        self.pool, self.numbers, self.comparisons = list(pool), numbers, comparisons
+        name = "Channelwise"
+        self.channels, self.axis = integer(name, "channels", channels, 1), integer(name, "axis", axis, None)
+        self.steps, self.pool = list(steps), check_pool(name, pool)
+        self.numbers = flag(name, "numbers", numbers)
+        self.comparisons = integer(name, "comparisons", comparisons, 0)
+        self.results = self.numbers + self.comparisons
         kinds = [kind for kind in PARAMETERS if kind not in ("window", "add")]
         if any(kind not in kinds for kind in self.steps):
-            raise ValueError(f"Channelwise: steps must be of {kinds}, got {self.steps!r}")
-        if axis not in AXES or not (numbers or comparisons):
-            raise ValueError(f"Channelwise: axis must be of {AXES} and something be given, got {axis}")
-        if self.pool and (
-            axis != IMAGE_AXIS or len(self.pool) != 9 or not 0 <= self.pool[8] <= len(self.steps)
-        ):
-            raise ValueError(f"Channelwise: pool must be nine numbers of images or none, got {self.pool}")
+            raise ValueError(f"{name}: steps must be of {kinds}, got {self.steps!r}")
+        if self.axis not in AXES or (self.pool and self.axis != IMAGE_AXIS):
+            raise ValueError(f"{name}: axis must be of {AXES}, and -3 to pool, got {axis}")
+        if not self.results or (self.pool and self.pool[8] > len(self.steps)):
+            raise ValueError(f"{name}: something must be given, of no more steps than there are")
         rows = sum(PARAMETERS[kind] for kind in self.steps)
         self.register_buffer("constants", torch.zeros(rows, channels, dtype=torch.float32) if rows else None)
         shape = comparisons, channels

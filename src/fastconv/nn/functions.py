@@ -41,6 +41,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = (
     | _named("Tensor.", torch.Tensor, METHODS)
 )
 
+ATTRIBUTES = (
+    "shape", "dtype", "device", "layout", "ndim", "data", "real", "imag", "T", "mT", "H", "mH",
+    "is_cuda", "is_sparse", "is_quantized", "requires_grad",
+)  # fmt: skip
+"""What "getattr" may ask for."""
+
 NAMES = {function: name for name, function in FUNCTIONS.items()}
 
 

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from fastconv._backends import Array, backend_of
+from fastconv._checks import flag, integer, sign
 from fastconv._epilogue import PARAMETERS
 from fastconv._specs.xnor import pool_spec
 from fastconv.nn import operators
 from fastconv.nn.arrays import Planned, filters_of, lent
 from fastconv.nn.calls import PackedModule
+from fastconv.nn.options import check_groups, check_sides, number_of_bits, whole_pair
 from fastconv.nn.packing import zero_words
-from fastconv.nn.products import Finished, Geometry, Run, conv_product, linear_product, pair, sides
+from fastconv.nn.products import ADD, Finished, Geometry, Run, conv_product, linear_product, pair, sides
 from fastconv.nn.several_bits import sum_of_products
 from fastconv.packed import PackedSigns
 
@@ -61,14 +63,18 @@ class PackedLayer(PackedModule):
         super().__init__()
         name = type(self).__name__
         self._signs, self.gives, self.steps = signs, list(gives), list(steps)
-        self.activation_bits, self.weight_bits = activation_bits, weight_bits
-        self.scaled, self.biased = scaled, biased
+        self.activation_bits = number_of_bits(name, "activation_bits", activation_bits)
+        self.weight_bits = number_of_bits(name, "weight_bits", weight_bits)
+        self.scaled, self.biased = flag(name, "scaled", scaled), flag(name, "biased", biased)
         self.has_plan = activation_bits == weight_bits == 1
         self.overwrites = "add" in self.steps and "numbers" in self.gives
         if self.gives not in GIVEN or (self.gives != ["signs"] and self.has_plan and not self.steps):
             raise ValueError(f"{name}: gives must be one of {GIVEN}, numbers with steps, got {self.gives!r}")
-        if any(kind not in PARAMETERS for kind in self.steps) or self.steps.count("add") > 1:
+        if any(kind not in PARAMETERS for kind in self.steps) or self.steps.count(ADD) > 1:
             raise ValueError(f"{name}: steps must be of {[*PARAMETERS]}, got {self.steps!r}")
+        if not self.has_plan and (self.steps or self.gives != ["numbers"]):
+            raise ValueError(f"{name}: several bits give numbers, without steps, got {gives!r}, {steps!r}")
+        self.takes, self.results = 1 + self.steps.count(ADD), len(self.gives)
         for bit in range(weight_bits):  # one buffer for each, since kernels keep their own layout of a tensor
             self.register_buffer(f"words{bit}", zero_words(*shape, signs))
             self.register_buffer(
@@ -141,13 +147,20 @@ class PackedConv2d(PackedLayer):
         scaled: bool = False,
         biased: bool = False,
     ) -> None:
-        rows, columns = kernel_size
-        shape = out_channels, rows, columns
-        signs = in_channels // groups
-        super().__init__(shape, signs, gives, steps, activation_bits, weight_bits, scaled, biased)
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = tuple(kernel_size), tuple(stride), tuple(dilation)
-        self.padding, self.pad_value = list(padding), pad_value
+        name = "PackedConv2d"
+        inputs = integer(name, "in_channels", in_channels, 1)
+        outputs = integer(name, "out_channels", out_channels, 1)
+        parts = check_groups(name, groups, inputs, outputs)
+        kernel = whole_pair(name, "kernel_size", kernel_size)
+        signs = inputs // parts
+        super().__init__(
+            (outputs, *kernel), signs, gives, steps, activation_bits, weight_bits, scaled, biased
+        )
+        self.in_channels, self.out_channels, self.groups, self.kernel_size = inputs, outputs, parts, kernel
+        self.stride = whole_pair(name, "stride", stride)
+        self.dilation = whole_pair(name, "dilation", dilation)
+        self.padding = check_sides(name, padding)
+        self.pad_value = sign(name, "pad_value", pad_value, (0, 1, -1))
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Any:
         """Numbers (N, C, H, W) or words (N, H, W, w), and the residual (N, O, Ho, Wo) if there is one, to
@@ -208,9 +221,12 @@ class PackedLinear(PackedLayer):
         biased: bool = False,
         rows_only: bool = False,
     ) -> None:
-        shape = out_features, 1, 1
-        super().__init__(shape, in_features, gives, steps, activation_bits, weight_bits, scaled, biased)
-        self.in_features, self.out_features, self.rows_only = in_features, out_features, rows_only
+        name = "PackedLinear"
+        inputs = integer(name, "in_features", in_features, 1)
+        shape = integer(name, "out_features", out_features, 1), 1, 1
+        super().__init__(shape, inputs, gives, steps, activation_bits, weight_bits, scaled, biased)
+        self.in_features, self.out_features = inputs, shape[0]
+        self.rows_only = flag(name, "rows_only", rows_only)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Any:
         """Numbers (..., in) or words (..., w), and the residual (..., out) if there is one, to numbers
@@ -263,8 +279,12 @@ class PackedMaxPool2d(PackedModule):
         inverting: bool = False,
     ) -> None:
         super().__init__()
-        self.channels, self.inverting = channels, inverting
-        self.kernel_size, self.stride, self.padding = list(kernel_size), list(stride), list(padding)
+        name = "PackedMaxPool2d"
+        self.channels = integer(name, "channels", channels, 1)
+        self.inverting = flag(name, "inverting", inverting)
+        self.kernel_size = whole_pair(name, "kernel_size", kernel_size)
+        self.stride = whole_pair(name, "stride", stride)
+        self.padding = check_sides(name, padding)
         self.register_buffer("inverted", zero_words(channels) if inverting else None)
 
     def signs_of_words(self) -> list[tuple[str, int]]:

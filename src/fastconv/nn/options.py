@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-from fastconv._checks import Pair, choice, integer
+from fastconv._checks import Pair, choice, integer, pair
 from fastconv._geometry import reach, same_padding, window
 from fastconv.nn.products import SAME
 
 SCALES = ("alpha", "xnor", "learned")
+
+MOST_BITS = 64
+"""That a value of a deployed layer may have. Float32 has 24, and each bit is a product: a file that asks for
+a billion of them would never end."""
 
 
 def sides_of(layer: str, padding: Any, kernel: Pair, dilation: Pair) -> list[int]:
@@ -36,6 +40,29 @@ def sides_around(
             f"{tuple(size)} with padding {found} (top, bottom, left, right)"
         )
     return found
+
+
+def check_sides(layer: str, sides: Any) -> list[int]:
+    """[top, bottom, left, right], or [] for "same"."""
+    if not isinstance(sides, (list, tuple)) or len(sides) not in (0, 4):
+        raise ValueError(
+            f"{layer}: padding must be [top, bottom, left, right], or [] for 'same', got {sides!r}"
+        )
+    return [integer(layer, "padding", side, 0) for side in sides]
+
+
+def whole_pair(layer: str, name: str, sizes: Any) -> Pair:
+    """(rows, columns), both given."""
+    if not isinstance(sizes, (list, tuple)):
+        raise TypeError(f"{layer}: {name} must be [rows, columns], got {sizes!r}")
+    return pair(layer, name, sizes, 1, "[rows, columns]")
+
+
+def number_of_bits(layer: str, name: str, value: Any) -> int:
+    number = integer(layer, name, value, 1)
+    if number > MOST_BITS:
+        raise ValueError(f"{layer}: {name} must be at most {MOST_BITS}, got {number}")
+    return number
 
 
 def check_scale(layer: str, scale: Any, activation_bits: int) -> None:

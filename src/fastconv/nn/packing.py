@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fastconv._backends import Array, backend_of
-from fastconv._checks import real_array
+from fastconv._checks import flag, integer, real_array
 from fastconv._specs import bits
 from fastconv.nn import operators
 from fastconv.nn.arrays import Planned, comparison, of_signs
@@ -35,7 +35,9 @@ class PackSigns(PackedModule):
 
     def __init__(self, length: int, image: bool = True, comparing: bool = False) -> None:
         super().__init__()
-        self.length, self.image, self.comparing = length, image, comparing
+        self.length = integer("PackSigns", "length", length, 1)
+        self.image = flag("PackSigns", "image", image)
+        self.comparing = flag("PackSigns", "comparing", comparing)
         self.register_buffer("tau", torch.zeros(length, dtype=torch.float32) if comparing else None)
         self.register_buffer("flip", torch.zeros(length, dtype=torch.bool) if comparing else None)
 
@@ -85,7 +87,8 @@ class UnpackSigns(PackedModule):
 
     def __init__(self, length: int, image: bool) -> None:
         super().__init__()
-        self.length, self.image = length, image
+        self.length = integer("UnpackSigns", "length", length, 1)
+        self.image = flag("UnpackSigns", "image", image)
 
     def forward(self, words: Tensor) -> Tensor:
         """Words (N, H, W, w) to (N, C, H, W), or (..., w) to (..., length)."""
@@ -118,7 +121,8 @@ class JoinSigns(PackedModule):
 
     def __init__(self, lengths: Sequence[int]) -> None:
         super().__init__()
-        self.lengths = list(lengths)
+        self.lengths = [integer("JoinSigns", "lengths", length, 1) for length in lengths]
+        self.takes = len(self.lengths)
 
     def forward(self, *words: Tensor) -> Tensor:
         """Words (N, H, W, w) of each to words (N, H, W, w of all)."""
@@ -160,7 +164,8 @@ class EnlargeSigns(PackedModule):
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
-        self.rows, self.columns = rows, columns
+        self.rows = integer("EnlargeSigns", "rows", rows, 1)
+        self.columns = integer("EnlargeSigns", "columns", columns, 1)
 
     def forward(self, words: Tensor) -> Tensor:
         """Words (N, H, W, w) to words (N, rows * H, columns * W, w)."""
@@ -191,7 +196,8 @@ class PackedFlatten(PackedModule):
 
     def __init__(self, channels: int, features: int) -> None:
         super().__init__()
-        self.channels, self.features = channels, features
+        self.channels = integer("PackedFlatten", "channels", channels, 1)
+        self.features = integer("PackedFlatten", "features", features, 1)
 
     def forward(self, words: Tensor) -> Tensor:
         """Words (N, H, W, w) to words (N, w) of H * W * channels signs."""

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from fastconv._backends import Array, backend_of
-from fastconv._checks import float_result, real_array
+from fastconv._checks import float_result, integer, real_array
 from fastconv._epilogue import INTEGERS, PARAMETERS, Epilogue, Outcome, Step
 from fastconv._geometry import reach, window
 from fastconv._specs.xnor import BinaryLinear, Channelwise, completed, conv_spec, linear_shape
@@ -35,6 +35,9 @@ Run = Callable[..., Any]
 """Takes x, and the residual if there is one; gives numbers, words, or both. With ``over=True`` the numbers
 come to lie where the residual was, which then has to be like the result."""
 
+ADD = "add"
+"""The step that adds a residual."""
+
 SAME: list[int] = []
 """``padding`` of the operators that means "same"."""
 
@@ -53,8 +56,10 @@ def conv_product(x: Array, filters: PackedFilters, geometry: Geometry, finished:
     epilogue = epilogue_of(finished, dtype)
     plan = backend_of(operation, x, filters.words).plan(completed(spec, dtype, epilogue.outcome))
     fitted = partial(_fitting, shape=spec.shape, dtype=epilogue.outcome.dtype)
+    adds = ADD in epilogue.outcome.steps
 
     def run(x: Array, residual: Array | None = None, over: bool = False) -> Any:
+        _check_residual(operation, adds, residual)
         x = x if dtype is None else channels_last(x)
         added = None if residual is None else fitted(channels_last(residual))
         whole = epilogue if added is None else epilogue.adding(added)
@@ -73,8 +78,10 @@ def linear_product(x: Array, filters: PackedFilters, finished: Finished) -> Run:
     spec = BinaryLinear(shape, dtype, filters.shape[0], epilogue.outcome)
     plan = backend_of(operation, x, filters.words).plan(spec)
     fitted = partial(_fitting, shape=result, dtype=epilogue.outcome.dtype)
+    adds = ADD in epilogue.outcome.steps
 
     def run(x: Array, residual: Array | None = None, over: bool = False) -> Any:
+        _check_residual(operation, adds, residual)
         added = None if residual is None else fitted(residual)
         whole = epilogue if added is None else epilogue.adding(added)
         return _given(plan(x, filters, whole, added if over else None), lambda numbers: numbers)
@@ -91,6 +98,7 @@ def channelwise(x: Array, axis: int, pool: Pool, finished: Finished) -> Run:
     operation = "channelwise"
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(f"{operation}: x must be float32 or float64, got {x.dtype}")
+    pool = check_pool(operation, pool)
     kinds, parameters, tau, flip, numbers = finished
     steps = _steps(kinds, parameters, x.dtype)
     outcome = Outcome(x.dtype, tuple(kinds), numbers, tau is not None)
@@ -117,6 +125,17 @@ def channelwise(x: Array, axis: int, pool: Pool, finished: Finished) -> Run:
         return given[0] if len(given) == 1 else tuple(given)
 
     return run
+
+
+def check_pool(operation: str, pool: Any) -> list[int]:
+    """``pool`` of :func:`channelwise`, every window of which holds a pixel of the image."""
+    if not isinstance(pool, (list, tuple)) or len(pool) not in (0, 9):
+        raise ValueError(f"{operation}: pool must be nine numbers, or none, got {pool!r}")
+    sizes = [integer(operation, "pool", size, 1 if at < 4 else 0) for at, size in enumerate(pool)]
+    rows, columns = (size // 2 for size in sizes[:2] or (0, 0))
+    if max(sizes[4:6], default=0) > rows or max(sizes[6:8], default=0) > columns:
+        raise ValueError(f"{operation}: padding must be at most half of the kernel, got {sizes}")
+    return sizes
 
 
 def epilogue_of(finished: Finished, dtype: np.dtype[Any] | None) -> Epilogue:
@@ -173,6 +192,13 @@ def output_size(
 def _dtype_of(operation: str, x: Array) -> np.dtype[Any] | None:
     """The dtype of numbers; None for words."""
     return None if x.dtype == np.uint64 else real_array(operation, "x", x).dtype
+
+
+def _check_residual(operation: str, adds: bool, residual: Array | None) -> None:
+    """Kernels that add read what they add, whatever there is."""
+    if adds == (residual is None):
+        got = f"the step {ADD!r}" if adds else "a residual"
+        raise ValueError(f"{operation}: a residual and a step that adds it come together, got only {got}")
 
 
 def _fitting(residual: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -14,6 +14,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from fastconv.nn.calls import is_plain
+from fastconv.nn.deployment import reasons
 from fastconv.nn.deployment.in_place import made_functional
 
 OURS = ("torch", "fastconv")
@@ -40,14 +41,15 @@ def captured(model: nn.Module, signs: Sequence[type[nn.Module]]) -> fx.GraphModu
     try:
         graph = tracer.trace(model)
     except Exception as error:  # whatever the model's own code says to values without numbers
-        return Untraced(f"{_where(error)}: {str(error).splitlines()[0] if str(error) else error!r}")
+        said = str(error).splitlines()[0] if str(error) else repr(error)
+        return Untraced(reasons.NO_GRAPH.format(where=_where(error), error=said))
     for node in graph.nodes:
         if node.op == "call_module" and not node.args and len(node.kwargs) == 1:  # by keyword
             node.args, node.kwargs = tuple(node.kwargs.values()), {}
     network = fx.GraphModule(model, graph)
     reason = made_functional(network) or _optional_read(network)
     if reason:
-        return Untraced(f"since {reason}")
+        return Untraced(reason)
     network.meta["kinds"] = {name: type(module).__name__ for name, module in model.named_modules()}
     return network
 
@@ -57,9 +59,7 @@ def _optional_read(network: fx.GraphModule) -> str:
     for node in network.graph.nodes:
         if node.op == "placeholder" and node.args:
             if node.users:
-                return (
-                    f"the argument {node.name} has a default, and the graph would be that of a call with it"
-                )
+                return reasons.HAS_DEFAULT.format(name=node.name)
             network.graph.erase_node(node)
     return ""
 

@@ -140,8 +140,7 @@ def _deployed(model: nn.Module, work: _Work) -> nn.Module:
 
     network = captured(model, work.signs)
     if isinstance(network, Untraced):
-        why = f"it cannot be a graph, {network.reason}"
-        work.rows.append(Row("", describe(model), "layer by layer", 0, 0, why))
+        work.rows.append(Row("", describe(model), "layer by layer", 0, 0, network.reason))
         return _layer_by_layer("", model, work, work.rows, done)
     deployed = work.emitted(network, work.rows, keep)
     work.rows.extend(_taken_apart(model, deployed, [row.name for row in work.rows if row.layer]))

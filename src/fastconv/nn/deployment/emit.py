@@ -314,8 +314,8 @@ class _Emitter:
         self.numbered[node] = self.made.call(target, args, kwargs)
 
     def _kept(self, node: Node) -> str:
-        """The name of a module that stays."""
-        module: Any = self.plan.module(node)
+        """The name of a module that stays, whatever it is called with."""
+        module = self.plan.network.get_submodule(str(node.target))
         name = node.meta["name"]
         if module not in self.kept:
             rows: list[Row] = []

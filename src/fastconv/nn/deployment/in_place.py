@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 from torch.fx import Node
 
+from fastconv.nn.deployment import reasons
 from fastconv.nn.deployment.fold import IDLE
 
 AUGMENTED = {
@@ -35,19 +36,19 @@ def made_functional(network: fx.GraphModule) -> str:
     nodes = [*network.graph.nodes]
     for at, node in enumerate(nodes):
         if "out" in node.kwargs:
-            return f"{node.name} writes to out="
+            return reasons.WRITES_TO_OUT.format(node=node.name)
         new = _functional(network, node)
         if new is None:
             continue
         value, later = node.args[0] if node.args else None, {*nodes[at + 1 :]}
         if not isinstance(value, Node) or new == "":
-            return f"{node.name} writes in place"
+            return reasons.WRITES_IN_PLACE.format(node=node.name)
         if _is_size(value):  # a number, which is not written to
             node.target = new
             continue
         others = _sharing(network, value) - {value, node}
         if value.op == "get_attr" or any(user in later for other in others for user in other.users):
-            return f"{node.name} writes in place to what is read under another name"
+            return reasons.WRITES_TO_SHARED.format(node=node.name)
         for user in [*value.users]:
             if user in later:
                 user.replace_input_with(value, node)

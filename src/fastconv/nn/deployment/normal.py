@@ -24,8 +24,9 @@ def normalized(network: fx.GraphModule, signs: tuple[type[nn.Module], ...]) -> N
     what does nothing in eval mode."""
     for at, node in enumerate([*network.graph.nodes]):
         node.meta["at"] = at
-        module, node.meta["name"] = module_of(network, node), node.name
-        if module is not None:
+        node.meta["name"] = node.name
+        if node.op == "call_module":
+            module = network.get_submodule(str(node.target))
             node.meta.update(name=node.target, before=bytes_of(module), layer=describe(module))
         if node.op == "call_module" and isinstance(network.get_submodule(node.target), signs):
             _put(network, node, node.args[0], Sign())

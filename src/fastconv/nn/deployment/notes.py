@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.fx import Node
 
+from fastconv.nn.deployment import reasons
 from fastconv.nn.deployment.capture import ALONE
 from fastconv.nn.deployment.plan import Plan
 from fastconv.nn.deployment.report import Row, bytes_of, describe
@@ -50,16 +51,12 @@ class Notes:
         kinds = [type(module).__name__ for module in map(self.plan.module, chain) if module is not None]
         after = f" after {', '.join(kinds)}" if kinds else ""
         share = "all" if count == channels else str(count)
-        what = f"{share} of {channels} channels have one sign for all inputs{after}"
+        why = reasons.ONE_SIGN.format(share=share, channels=channels, after=after)
         readers = [user.meta["name"] for user in sign.users if user.meta.get("name")]
         before = f" before {readers[0]}" if readers else ""
-        cure = (
-            "an activation that gives no negative number makes every sign +1: take it out, or put a "
-            "batch-norm behind it; and a batch-norm of weight 0 gives one number"
-        )
-        self.rows.append((sign.meta["at"] + 0.25, Row("", "", f"warning{before}", 0, 0, f"{what}; {cure}")))
+        self.rows.append((sign.meta["at"] + 0.25, Row("", "", f"warning{before}", 0, 0, why)))
         if count == channels:
-            self.alarms.append(f"deploy: the signs{before} never change: {what}; {cure}")
+            self.alarms.append(f"deploy: the signs{before} never change: {why}")
 
     def added(self, became: str, module: nn.Module, before: Node) -> None:
         self.rows.append(

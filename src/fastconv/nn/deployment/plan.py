@@ -10,6 +10,7 @@ from torch import fx
 from torch.fx import Node
 
 from fastconv.nn.calls import is_plain
+from fastconv.nn.deployment import reasons
 from fastconv.nn.deployment.fold import Folded, is_channelwise
 from fastconv.nn.deployment.normal import is_addition, module_of, parts_of
 from fastconv.nn.deployment.passes import Pass
@@ -26,6 +27,7 @@ from fastconv.nn.deployment.twins import (
     pools_numbers,
     pools_signs,
     takes_signs,
+    why_called,
 )
 from fastconv.nn.deployment.values import (
     batch_of,
@@ -102,6 +104,8 @@ def planned(network: fx.GraphModule, exact: bool, channels_last: bool) -> Plan:
     ``channels_last`` float modules are put together, too."""
     plan = Plan(network, exact)
     plan.modules = [node for node in network.graph.nodes if node.op == "call_module"]
+    for node in plan.modules:
+        plan.notes.update({node: why} if (why := why_called(plan.module(node))) else {})
     rearrange(network)
     nodes = [*network.graph.nodes]
     for node in nodes:
@@ -154,7 +158,7 @@ def _compare_product(plan: Plan, sign: Node) -> None:
         return
     folded = fold_into(module, [plan.module(node) for node in chain])
     if folded is None:
-        plan.notes[layer] = "the sign of what follows changes more than once: it is computed in numbers"
+        plan.notes[layer] = reasons.SIGN_CHANGES
         return
     plan.comparisons[sign] = Comparison(layer, chain, sign, folded)
     plan.absorbed |= {layer, *chain}
@@ -164,9 +168,7 @@ def _add_product(plan: Plan, layer: Node) -> None:
     """Compute in the call of a binary layer what follows it and nothing else reads."""
     module = plan.module(layer)
     if not is_packable(module):
-        plan.notes[layer] = (
-            "K of several bits of the weight has no packed form; use weight_bits=1 or scale='alpha'"
-        )
+        plan.notes[layer] = reasons.SEVERAL_BITS_OF_K
         return
     several = module.activation_bits > 1 or module.weight_bits > 1
     product = Product(layer, [], None if several else Steps(module, plan.exact), None)
@@ -237,7 +239,7 @@ def _compare_numbers(plan: Plan, sign: Node) -> None:
         packing = _packing(plan, value, part)
         if packing is not None or _pools_alone(plan, value, part):
             break
-        plan.notes[part[0]] = "no comparison of its input gives the signs of what follows"
+        plan.notes[part[0]] = reasons.NO_COMPARISON
     parts: list[tuple[Node, Packing | None]] = [(value, packing)]
     if packing is not None and joins_images(value):
         sizes = [p.meta["channels"] for p in parts_of(value)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fastconv.nn.binary_layer import BinaryLayer
+from fastconv.nn.deployment import reasons
 from fastconv.nn.deployment.fold import LARGEST_PROBE, is_idle
 from fastconv.nn.deployment.fold_numbers import NORMS
 from fastconv.nn.deployment.norms import Every, MultiplyAdd, by_formula, multiply_add
@@ -54,8 +55,7 @@ def steps_of(
         return _norm(module, channels, exact, every)
     found = _of_one_rounding(module, channels)
     if found is None and isinstance(module, ACTIVATIONS):
-        kind = type(module).__name__
-        return f"no step of a kernel gives {kind}; ReLU, Hardtanh, PReLU and LeakyReLU are steps"
+        return reasons.NOT_A_STEP.format(kind=type(module).__name__)
     return NO_STEP if found is None else found
 
 
@@ -125,14 +125,14 @@ class Steps:
 
 def _norm(norm: nn.Module, channels: Channels, exact: bool, every: Every | None) -> list[Found] | str:
     if norm.running_mean is None:
-        return "it takes the statistics of each batch (track_running_stats=False)"
+        return reasons.BATCH_STATISTICS
     if norm.num_features != channels.number or isinstance(norm, nn.BatchNorm2d) != channels.image:
-        return "its channels are not those of what comes in"
+        return reasons.OTHER_CHANNELS
     if norm.running_mean.dtype != torch.float32:
         return NO_STEP
     found = multiply_add(norm, channels.image, every)
     if found is None and exact:
-        return "no multiply-add gives its results bit for bit; exact=False folds it nevertheless"
+        return reasons.NO_MULTIPLY_ADD
     once, s, b = found or by_formula(norm)
     return [Found("fused" if once else "affine", (s, b))]
 

@@ -12,6 +12,7 @@ from fastconv.nn import operators
 from fastconv.nn.binary_layer import BinaryLayer
 from fastconv.nn.calls import PackedModule, is_plain
 from fastconv.nn.channelwise import Channelwise
+from fastconv.nn.deployment import reasons
 from fastconv.nn.deployment.capture import acts_as
 from fastconv.nn.deployment.fold import Folded, fold, is_channelwise
 from fastconv.nn.deployment.fold_numbers import fold_numbers
@@ -30,6 +31,16 @@ def is_binary(module: Any) -> bool:
 
 def is_sign(module: Any) -> bool:
     return acts_as(module, Sign)
+
+
+def why_called(module: Any) -> str:
+    """Why a layer that looks like one of ours, or like one that is a step, is called as it is."""
+    if module is not None and not is_plain(module):
+        return reasons.HOOKED
+    for base in (BinaryConv2d, BinaryLinear, Sign):
+        if isinstance(module, base) and not acts_as(module, base):
+            return reasons.OVERRIDDEN.format(kind=type(module).__name__, base=base.__name__)
+    return ""
 
 
 def is_flatten(module: Any) -> bool:
