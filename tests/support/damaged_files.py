@@ -73,7 +73,9 @@ def chain() -> nn.Module:
 
 def shortcuts() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(3, 20, 3),
+        nn.Conv2d(3, 20, 3, padding=1),
+        nn.BatchNorm2d(20),
+        nn.MaxPool2d(3, 1, 1),
         Block(20, 20, 1),
         Block(20, 70, 2, groups=2),
         nn.AdaptiveAvgPool2d(1),
