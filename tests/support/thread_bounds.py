@@ -25,6 +25,8 @@ BOUNDS = {
     "fastconv.cpu.bits.layouts": ("SMALL", "SMALL_PACKED"),
     "fastconv.cpu.correlation.channels": ("SMALL_DEPTHWISE",),
     "fastconv.cpu.correlation.dense": ("SMALL_WORK",),
+    "fastconv.cpu.correlation.filters": ("SMALL_WORK",),
+    "fastconv.cpu.correlation.packing": ("SMALL",),
     "fastconv.cpu.correlation.tiling": ("SERIAL_PRODUCTS",),
     "fastconv.cpu.patches": ("SMALL",),
     "fastconv.cpu.xnor.means": ("SMALL",),

@@ -114,7 +114,7 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     """
     if readable(x):
         return native(x.reshape(-1)), 0, contiguous_steps(x.shape)
-    if not (x.flags.aligned and x.dtype.isnative) or any(s % x.dtype.itemsize for s in x.strides):
+    if not lies_in_steps(x):
         x = native(x)
     strides = tuple(1 if n == 1 else s // x.dtype.itemsize for n, s in zip(x.shape, x.strides, strict=True))
     if x.size == 0:
@@ -137,6 +137,11 @@ def flat_image(x: Array, layout: ImageLayout) -> tuple[Array, int, tuple[int, in
     """:func:`flat_memory` of images in any layout, the strides in the order N, C, H, W."""
     flat, origin, steps = flat_memory(x)
     return flat, origin, layout.sizes(steps)
+
+
+def lies_in_steps(x: Array) -> bool:
+    """Whether kernels can read ``x`` where it is, by strides."""
+    return x.flags.aligned and x.dtype.isnative and all(step % x.itemsize == 0 for step in x.strides)
 
 
 def readable(x: Array) -> bool:

@@ -50,6 +50,10 @@ class Blocks:
         if self.planes == self.channels and self.length == pixels <= FEW_POSITIONS:
             self.together = max(1, min(n, BLOCK_BYTES // (itemsize * pixels * elements)))
 
+    def takes(self, x: Array) -> bool:
+        """Any image: no more than a block of it is copied."""
+        return True
+
     def __call__(self, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
         spec = self.spec
         target = result(out, spec.shape, spec.dtype, *([x, weight] if bias is None else [x, weight, bias]))
