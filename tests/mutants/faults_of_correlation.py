@@ -12,6 +12,7 @@ FACTORED_TILES = "test_correlation.py::test_tiles_of_every_dtype_equal_reference
 BLOCKS = "test_correlation_layer.py::test_conv2d_in_many_blocks_equals_reference"
 RANK_1 = "test_correlation_rank_1.py::"
 GAUSSIANS = RANK_1 + "test_gaussians_with_vanishing_corners_are_of_rank_1"
+LARGE = "test_correlation_layer.py::test_large_layers_equal_reference"
 LAYER = "test_correlation_layer.py::test_conv2d_equals_reference"
 LAYERS = "test_correlation_layer.py::test_layers_of_every_kind_equal_reference"
 FILTERS = "test_correlation_filters.py::test_layers_with_vectors_of_filters_equal_reference"
@@ -176,30 +177,30 @@ FAULTS: list[Fault] = [
             "dilation is forgotten where taps share a strip",
             "+ b * window.dilation[1]",
             "+ b",
-            LAYER,
+            LARGE,
         ),
         (
             "weights of a turned layer keep their rows",
             "row, column, weight = column, row, weight.swapaxes(-2, -1)",
             "row, column = column, row",
-            LAYERS,
+            LARGE,
         ),
         compiled=False,
     ),
     *of(
         "cpu/correlation/dense.py",
-        ("every group has the first one's bias", "bias[filter + f]", "bias[f]", LAYER),
+        ("every group has the first one's bias", "bias[filter + f]", "bias[f]", LARGE),
         (
-            "padding is counted in pixels, not in strides",
-            "inside = min(max(0, -(column // p.stride_columns)), n)",
-            "inside = min(max(0, -column), n)",
-            LAYER,
+            "a pixel beyond the right edge is taken",
+            "min(n, p.width - column)",
+            "min(n, p.width - column + 1)",
+            LARGE,
         ),
         (
             "weights of a block of channels begin at the first",
             "((filter + f) * p.channels + c) * taps",
             "(filter + f) * p.channels * taps",
-            "test_correlation_layer.py::test_large_layers_equal_reference",
+            LARGE,
         ),
         (
             "all workers lay pixels out in one place",
@@ -317,7 +318,7 @@ FAULTS: list[Fault] = [
             "the last tile begins where there is no pixel any more",
             "pixels, pixels - TILE)",
             "pixels, pixels)",
-            KEEP_OUT + "[conv2d, depthwise]",
+            "test_correlation_filters.py::test_nothing_is_written_beyond_a_result",
         ),
         (
             "a filter looks at the channel of its own number",

@@ -87,3 +87,16 @@ def test_what_no_kernel_can_read_is_computed_some_other_way(backend, data_format
     expected = reference.conv2d(x, w, **options)
     for image in (shifted, x.astype(">f4")):
         assert_same(backend.asnumpy(conv2d(backend.asarray(image), backend.asarray(w), **options)), expected)
+
+
+@FORMATS
+@pytest.mark.parametrize(("groups", "filters"), [(1, 20), (32, 32), (8, 32)])
+@pytest.mark.parametrize("size", [(3, 3), (5, 7)])  # which are not full tiles
+def test_nothing_is_written_beyond_a_result(data_format, groups, filters, size):
+    x = np.ones((2, 32, *size) if data_format == "NCHW" else (2, *size, 32), "f4")
+    w = np.ones((filters, 32 // groups, 1, 1), "f4")
+    memory = np.full(2 * filters * size[0] * size[1] + 1000, -1, "f4")
+    out = memory[:-1000].reshape((2, filters, *size) if data_format == "NCHW" else (2, *size, filters))
+    conv2d(x, w, groups=groups, data_format=data_format, out=out)
+    assert (out == 32 // groups).all()
+    assert (memory[-1000:] == -1).all()

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv._specs.correlation import Layer
 from fastconv.cpu.arrays import Array, deliver, result
-from fastconv.cpu.patches import Gather, carrier
+from fastconv.cpu.patches.im2col import Gather, carrier
 
 BLOCK_BYTES = 8 * 1024 * 1024
 """Bytes of im2col per matrix product: the product, not the gathering, wants large blocks. 256 x 56 x 56 by

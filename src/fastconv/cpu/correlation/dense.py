@@ -1,9 +1,8 @@
-"""conv2d in float32 and float64: windows times filters in registers, without a matrix of windows.
+"""conv2d in float32 and float64 with few filters, whose windows are neighbours: vectors run over pixels.
 
 Pixels of the result are numbered along rows as long as padded ones. Numbered so, what one tap of a kernel
 sees in all windows is the image, moved: the taps of a kernel row share one strip of pixels. So do all rows of
-a kernel where rows of the image are short. Where windows are more than one column apart, every tap has a
-strip of its own.
+a kernel where rows of the image are short. Where taps are far apart, every one has a strip of its own.
 """
 
 from __future__ import annotations
@@ -143,7 +142,7 @@ def tiling(spec: Layer, window: Window) -> dict[str, Any]:
     (height, width), columns, dtype = window.output, window.kernel[1], spec.dtype
     lanes = VECTOR_BYTES // dtype.itemsize
     between = (columns - 1) * window.dilation[1]
-    strips = 1 if window.stride[1] == 1 and between <= STRIP * lanes else columns
+    strips = 1 if between <= STRIP * lanes else columns
     between = between if strips == 1 else 0
     wide = width + between
     vectors = -(-(height * wide - between) // lanes)
@@ -155,7 +154,7 @@ def tiling(spec: Layer, window: Window) -> dict[str, Any]:
         pieces = -(-pieces // workers) * workers  # so that threads end together
     pitch = -(-vectors // pieces) * lanes
     down = window.dilation[0] * wide
-    rows = 1 if strips == 1 == window.stride[0] and down < pitch else window.kernel[0]
+    rows = 1 if strips == 1 and down < pitch else window.kernel[0]
     reach = between + (down * (window.kernel[0] - 1) if rows == 1 else 0)
     parts = -(-filters // MOST_FILTERS)
     if images * spec.groups * pieces < workers:
@@ -220,25 +219,23 @@ def _fill(p, plane, pixel, length, channels, panel):
     outside of them."""
     x, wide, pitch = carray(p.x, p.extent), p.wide, p.pitch + p.reach
     rows = p.rows * p.strips
-    step = p.stride_columns * p.column_step
     done = 0
     while done < length:
         i, j = divmod(pixel + done, wide)
         n = min(wide - j, length - done)
         for strip in range(rows):
             a, b = divmod(strip, p.strips)
-            row = i * p.stride_rows + a * p.dilation_rows - p.top
-            column = j * p.stride_columns + b * p.dilation_columns - p.left
-            inside = min(max(0, -(column // p.stride_columns)), n)
-            outside = max(inside, min(n, (p.width - 1 - column) // p.stride_columns + 1))
+            row, column = i + a * p.dilation_rows - p.top, j + b * p.dilation_columns - p.left
+            inside = min(max(0, -column), n)
+            outside = max(inside, min(n, p.width - column))
             if row < 0 or row >= p.height:
                 inside = outside = n
-            begin = plane + row * p.row_step + (column + inside * p.stride_columns) * p.column_step
+            begin = plane + row * p.row_step + (column + inside) * p.column_step
             for c in range(channels):
                 at = (c * rows + strip) * pitch + done
                 for k in range(at, at + inside):
                     panel[k] = 0
-                take(x, begin + c * p.plane_step, step, panel[at + inside : at + outside])
+                take(x, begin + c * p.plane_step, p.column_step, panel[at + inside : at + outside])
                 for k in range(at + outside, at + n):
                     panel[k] = 0
         done += n
