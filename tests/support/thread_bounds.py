@@ -28,6 +28,7 @@ BOUNDS = {
     "fastconv.cpu.correlation.filters": ("SMALL_WORK",),
     "fastconv.cpu.correlation.packing": ("SMALL",),
     "fastconv.cpu.correlation.tiling": ("SERIAL_PRODUCTS",),
+    "fastconv.cpu.exchange": ("SMALL",),
     "fastconv.cpu.patches.col2im": ("SMALL",),
     "fastconv.cpu.patches.im2col": ("SMALL",),
     "fastconv.cpu.xnor.means": ("SMALL",),

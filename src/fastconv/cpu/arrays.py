@@ -24,9 +24,6 @@ Array = NDArray[Any]
 LINE = 64
 """Bytes of a line of the cache."""
 
-FEW_COLUMNS = 16
-"""Columns up to which they are copied one by one: NumPy would copy row by row, in loops of so few turns."""
-
 
 def native(x: Array) -> Array:
     """``x`` if it is :func:`readable`, else a copy: what a job takes."""
@@ -96,15 +93,6 @@ def deliver(target: Array, out: Array | None) -> Array:
     if target is not out:
         np.copyto(out, target, casting="same_kind")
     return out
-
-
-def exchange(columns: Array, target: Array) -> None:
-    """``target`` (..., H, W) = ``columns`` (..., W, H), with rows and columns in each other's place."""
-    if target.shape[-1] > FEW_COLUMNS:
-        target[...] = columns.swapaxes(-2, -1)
-        return
-    for column in range(target.shape[-1]):
-        target[..., column] = columns[..., column, :]
 
 
 def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
