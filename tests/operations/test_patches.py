@@ -163,6 +163,12 @@ def test_reference_equals_pytorch(torch, seed, drawn):
     np.testing.assert_array_equal(reference.col2im(y, size, kernel, *order(options)), folded)
 
 
+def test_windows_of_nothing_but_padding_are_zeros(backend):
+    for size in ((3, 0), (0, 3)):
+        actual = im2col(backend.asarray(np.zeros(size, "u1")), 2, padding=1)
+        assert_same(backend.asnumpy(actual), reference.im2col(np.zeros(size, "u1"), 2, padding=1))
+
+
 def test_im2col_of_a_plain_image_has_no_channel(backend):
     x = backend.asarray(np.arange(12).reshape(3, 4))
     assert im2col(x, (3, 4)).shape == (12, 1)

@@ -49,7 +49,8 @@ def gathering(window: Window, dtype: np.dtype[Any]) -> Gathered:
     lanes, met = _lanes(dtype), _met(window)
     span = max(outside - inside for _, inside, outside in met)
     (_, width), (down, across), columns = window.size, window.stride, window.output[1]
-    rows = min(lanes // columns, (lanes - 1 - max(span - 1, 0) * across) // (down * width) + 1)
+    row = max(1, down * width)  # of an image without a pixel, too
+    rows = min(lanes // columns, (lanes - 1 - max(span - 1, 0) * across) // row + 1)
     i, j = np.divmod(np.arange(lanes), columns)
     places = [
         np.where((i < rows) & (j >= inside) & (j < outside), i * down * width + (j - inside) * across, -1)
