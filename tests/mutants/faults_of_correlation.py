@@ -12,8 +12,11 @@ FACTORED_TILES = "test_correlation.py::test_tiles_of_every_dtype_equal_reference
 BLOCKS = "test_correlation_layer.py::test_conv2d_in_many_blocks_equals_reference"
 RANK_1 = "test_correlation_rank_1.py::"
 GAUSSIANS = RANK_1 + "test_gaussians_with_vanishing_corners_are_of_rank_1"
+LARGE = "test_correlation_layer.py::test_large_layers_equal_reference"
 LAYER = "test_correlation_layer.py::test_conv2d_equals_reference"
 LAYERS = "test_correlation_layer.py::test_layers_of_every_kind_equal_reference"
+FILTERS = "test_correlation_filters.py::test_layers_with_vectors_of_filters_equal_reference"
+GROUPED = "test_correlation_filters.py::test_layers_in_groups_of_few_channels_equal_reference"
 DEPTHWISE = "test_correlation_layer.py::test_depthwise_layers_equal_reference"
 
 FAULTS: list[Fault] = [
@@ -174,57 +177,154 @@ FAULTS: list[Fault] = [
             "dilation is forgotten where taps share a strip",
             "+ b * window.dilation[1]",
             "+ b",
-            LAYER,
+            LARGE,
         ),
         (
             "weights of a turned layer keep their rows",
             "row, column, weight = column, row, weight.swapaxes(-2, -1)",
             "row, column = column, row",
-            LAYERS,
+            LARGE,
         ),
         compiled=False,
     ),
     *of(
         "cpu/correlation/dense.py",
-        ("every group has the first one's bias", "bias[filter + f]", "bias[f]", LAYER),
+        ("every group has the first one's bias", "bias[filter + f]", "bias[f]", LARGE),
         (
-            "padding is counted in pixels, not in strides",
-            "inside = min(max(0, -(column // p.stride_columns)), n)",
-            "inside = min(max(0, -column), n)",
-            LAYER,
+            "a pixel beyond the right edge is taken",
+            "min(n, p.width - column)",
+            "min(n, p.width - column + 1)",
+            LARGE,
         ),
         (
             "weights of a block of channels begin at the first",
             "((filter + f) * p.channels + c) * taps",
             "(filter + f) * p.channels * taps",
-            "test_correlation_layer.py::test_large_layers_equal_reference",
+            LARGE,
         ),
         (
             "all workers lay pixels out in one place",
             "panel = own(p, p.panel, worker,",
             "panel = own(p, p.panel, 0,",
+            OWN_SCRATCH + "[conv2d, few filters]",
+        ),
+    ),
+    *of(
+        "cpu/correlation/__init__.py",
+        (
+            "the first way takes what it cannot read",
+            "if self.plans[k].takes(x):",
+            "if self.plans[k].takes(x) or x.itemsize == 4:",
+            "test_correlation_layer.py::test_conv2d_needs_little_memory",
+        ),
+        compiled=False,
+    ),
+    *of(
+        "cpu/correlation/filters.py",
+        (
+            "later images of a task have the bias of the first",
+            "for q in range(count * pixels):",
+            "for q in range(pixels):",
+            FILTERS,
+        ),
+        (
+            "weights of a later run are those of the first",
+            "* p.depth + k * wide) * LANES",
+            "* p.depth) * LANES",
+            FILTERS,
+        ),
+        (
+            "every group has the first one's channels",
+            "+ group * p.channels * p.plane_step",
+            "+ 0 * group * p.channels * p.plane_step",
+            FILTERS,
+        ),
+        (
+            "the last images of all are as many as the others",
+            "min(p.together, p.images - image), min(p.band",
+            "p.together, min(p.band",
+            FILTERS,
+        ),
+        (
+            "all workers keep sums in one place",
+            "own(p, p.sums, worker, p.sums_size)",
+            "own(p, p.sums, 0, p.sums_size)",
             OWN_SCRATCH + "[conv2d]",
         ),
     ),
     *of(
-        "cpu/correlation/channels.py",
+        "cpu/correlation/packing.py",
         (
-            "a later chain of products begins anew",
-            "before = place if first > 0 else",
-            "before = place if first < 0 else",
-            DEPTHWISE,
+            "a narrower last tile is packed as the others",
+            "step = min(p.wide, p.blocks - first) * LANES",
+            "step = p.wide * LANES",
+            FILTERS,
         ),
         (
-            "a filter looks at the channel of its own number",
-            "(filter + lane) // p.multiplier * p.plane_step",
-            "(filter + lane) * p.plane_step // p.multiplier",
+            "the last block of channels has the weights of none before",
+            "if p.overlap != 0 else block * LANES",
+            "if p.overlap == 2 else block * LANES",
             DEPTHWISE,
+        ),
+    ),
+    *of(
+        "cpu/correlation/panels.py",
+        (
+            "columns beyond the image are not zeros",
+            "panel[begin + hi * pitch : begin + wide * pitch] = zero",
+            "panel[begin + hi * pitch : begin + hi * pitch] = zero",
+            FILTERS,
+        ),
+        (
+            "taps down are as far apart as taps across",
+            "a * (down * row) + b * (across * pixel)",
+            "a * (across * row) + b * (across * pixel)",
+            GROUPED,
         ),
         (
             "all workers turn pixels over in one place",
             "turned = own(p, p.turned, worker,",
             "turned = own(p, p.turned, 0,",
             OWN_SCRATCH + "[conv2d, depthwise]",
+        ),
+    ),
+    *of(
+        "cpu/correlation/lanes.py",
+        (
+            "lanes of a group meet the same channel",
+            "_i32(k // count * count + c) for k",
+            "_i32(k // count * count) for k",
+            GROUPED,
+        ),
+    ),
+    *of(
+        "cpu/correlation/products.py",
+        (
+            "sums of filters begin anew",
+            "builder.fadd(before, builder.load(total))",
+            "builder.load(total)",
+            FILTERS,
+        ),
+    ),
+    *of(
+        "cpu/correlation/channels.py",
+        (
+            "a later chain of products begins anew",
+            "before = place if tap > 0 else",
+            "before = place if tap < 0 else",
+            DEPTHWISE,
+        ),
+        (
+            "the last tile begins where there is no pixel any more",
+            "pixels, pixels - TILE)",
+            "pixels, pixels)",
+            "test_correlation_filters.py::test_nothing_is_written_beyond_a_result",
+        ),
+        (
+            "a filter looks at the channel of its own number",
+            "(filter + lane) // p.multiplier * p.plane_step",
+            "(filter + lane) * p.plane_step // p.multiplier",
+            DEPTHWISE,
         ),
     ),
     *of(

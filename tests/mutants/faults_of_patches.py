@@ -3,11 +3,12 @@
 from faults import Fault, of
 
 IM2COL = "test_patches.py::test_im2col_equals_reference[numpy]"
+TALL = "test_patches.py::test_patches_of_tall_images_equal_reference"
 COL2IM = "test_patches.py::test_col2im_equals_reference[numpy]"
 
 FAULTS: list[Fault] = [
     *of(
-        "cpu/patches.py",
+        "cpu/patches/im2col.py",
         (
             "columns take the dilation of rows",
             "b * p.dilation_columns - p.left\n        inside",
@@ -22,21 +23,76 @@ FAULTS: list[Fault] = [
             "test_patches.py",
         ),
         (
+            "columns of windows begin a row too low",
+            "max(above, -((j - first) // width)), min",
+            "max(above, 1 - (j - first) // width), min",
+            IM2COL,
+        ),
+        (
+            "rows below the image are those of the next one",
+            "if row > max(first, below):",
+            "if row > p.out_rows + below:",
+            TALL,
+        ),
+        (
+            "vectors are taken beyond the end of a column",
+            "and at + lanes <= column.size and",
+            "and at < column.size and",
+            TALL,
+        ),
+    ),
+    *of(
+        "cpu/patches/im2col.py",
+        ("byte order is forgotten", "native(np.asarray(x[index]))", "np.ascontiguousarray(x[index])", IM2COL),
+        compiled=False,
+    ),
+    *of(
+        "cpu/patches/col2im.py",
+        (
             "the step of rows is that of columns",
             "at = (above * p.stride_rows + down) * p.width",
             "at = (above * p.stride_columns + down) * p.width",
             COL2IM,
         ),
         (
-            "columns of windows begin a row too low",
-            "lo = max(above, -((j - first) // width))",
-            "lo = max(above, 1 - (j - first) // width)",
-            IM2COL,
+            "rows after those that vectors hold are forgotten",
+            "_add_taps(p, plane, (below, last), own)",
+            "_add_taps(p, plane, (last, last), own)",
+            TALL,
+        ),
+        (
+            "several rows begin between two strides",
+            "// p.stride_rows) * p.stride_rows)",
+            ") * 1)",
+            TALL,
         ),
     ),
     *of(
-        "cpu/patches.py",
-        ("byte order is forgotten", "native(np.asarray(x[index]))", "np.ascontiguousarray(x[index])", IM2COL),
+        "cpu/patches/moves.py",
+        (
+            "rows that not all taps see are added up at once",
+            "max(0, *(row - row % down for row in below))",
+            "max(0, *(row - row % down for row in below[:1]))",
+            TALL,
+        ),
+        (
+            "the last rows of windows are taken for those of all taps",
+            "min(below) + height * down",
+            "max(below) + height * down",
+            TALL,
+        ),
+        (
+            "pixels between strides are added",
+            "((z - right) % across == 0)",
+            "(z >= 0)",
+            TALL,
+        ),
+        (
+            "windows that see nothing see the pixel before",
+            "(j >= inside) & (j < outside), i * down",
+            "(j < outside), i * down",
+            TALL,
+        ),
         compiled=False,
     ),
     *of(

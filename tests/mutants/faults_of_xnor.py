@@ -2,6 +2,7 @@
 
 from faults import OWN_SCRATCH, Fault, of
 
+NARROW = "test_correlation.py::test_rows_and_columns_are_exchanged"
 CONV = "test_xnor.py::test_conv2d_equals_reference"
 ODD_GROUPS = "test_xnor.py::test_groups_that_fill_no_word_and_no_vector_equal_reference"
 GROUPED_K = f"{ODD_GROUPS} & {CONV}[numpy-depthwise-xnor]"
@@ -31,6 +32,21 @@ ADDED = '        residual = check.residual(asked.residual, shape)\n        steps
 ACTIVATED = "    steps += _activations(check, asked.activation)\n"
 
 FAULTS: list[Fault] = [
+    *of(
+        "cpu/exchange.py",
+        (
+            "pieces of a plane begin at its first row",
+            "start, to = plane + row, plane + row * width",
+            "start, to = plane + row % 1024, plane + row * width",
+            NARROW,
+        ),
+        (
+            "what does not fill a vector is forgotten",
+            "for i in range(row, end):",
+            "for i in range(row, end - 1):",
+            NARROW,
+        ),
+    ),
     *of(
         "cpu/xnor/pixels.py",
         (

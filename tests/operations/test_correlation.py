@@ -10,6 +10,7 @@ import fastconv
 from closeness import assert_close, assert_same, assert_within, rounding_of_sums
 from fastconv import convolve2d, correlate2d, reference
 from fastconv.cpu.correlation import tiling
+from fastconv.cpu.exchange import exchange
 from plans import planned_anew
 from strategies import (
     COMPLEX,
@@ -229,3 +230,14 @@ def test_lowest_integers_have_factors(dtype, lowest):
     kernel = np.full((3, 2), lowest, dtype)
     expected = reference.correlate2d(image, kernel)
     np.testing.assert_array_equal(fastconv.correlate2d(image, kernel, method="separable"), expected)
+
+
+@pytest.mark.parametrize("dtype", ["?", "i2", "f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize("height", [1, 16, 67, 2500])
+@pytest.mark.parametrize("width", range(1, 10))
+def test_rows_and_columns_are_exchanged(dtype, height, width):
+    columns = np.arange(3 * width * height).reshape(3, width, height).astype(dtype)
+    memory = np.zeros((5, height, width), dtype)
+    exchange(columns, memory[1:4])
+    np.testing.assert_array_equal(memory[1:4], columns.swapaxes(1, 2))
+    assert not memory[[0, 4]].any()

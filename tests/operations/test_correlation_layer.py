@@ -193,6 +193,8 @@ def test_conv2d_in_many_blocks_equals_reference(backend, monkeypatch, data_forma
         (40, (33, 70), 20, (3, 3), {"padding": 2, "stride": (1, 2), "dilation": 2}),
         (30, (5, 9), 600, (3, 2), {"padding": "same"}),  # several parts of the filters
         (34, (15, 16), 34, (3, 3), {"padding": 1, "groups": 17}),
+        (18, (9, 40), 4, (3, 3), {"padding": 1, "dilation": 2, "groups": 2}),  # few filters
+        (70, (40, 5), 6, (3, 2), {"padding": ((2, 1), (0, 1)), "dilation": (2, 1)}),
         (2, (3, 700), 3, (2, 3), {"dilation": (1, 300)}),  # a row of windows farther apart than a strip
         (1, (40, 300), 9, (16, 16), {}),
         (1, (40, 40), 2, (17, 17), {"padding": 8}),  # more taps than are summed at a time

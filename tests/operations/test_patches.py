@@ -110,6 +110,28 @@ def test_large_patches_equal_reference(backend, layout, dtype):
         assert_same(backend.asnumpy(actual), reference.col2im(cols, (40, 70), **options))
 
 
+@pytest.mark.parametrize("dtype", ["?", "u1", "f2", "i4", "f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 7, 8, 12, 21])
+def test_patches_of_tall_images_equal_reference(backend, dtype, width):
+    x = (np.arange(2 * 401 * width) % 7).reshape(2, 401, width).astype(dtype)  # several bands of rows
+    x.flat[::11] = 0
+    for kernel, *options in (
+        ((2, 2), 1, 1, 1),
+        ((3, 3), 1, 1, 1),
+        ((3, 2), (2, 1), ((3, 0), (2, 1)), 1),
+        ((3, 3), 1, (0, 1), 2),
+        ((4, 1), 1, ((5, 1), (0, 2)), (3, 1)),
+        ((2, 3), (7, 2), 2, (2, 3)),
+        ((1, 2), 1, ((0, 0), (9, 9)), (1, 2)),  # some taps see nothing
+        ((3, 3), (50, 1), 1, 1),  # rows far apart
+        ((2, 2), 1, ((0, 80), (1, 0)), 1),  # rows of windows that see nothing
+    ):
+        columns = reference.im2col(x, kernel, *options)
+        assert_same(backend.asnumpy(im2col(backend.asarray(x), kernel, *options)), columns)
+        back = col2im(backend.asarray(columns), x.shape[1:], kernel, *options)
+        assert_same(backend.asnumpy(back), reference.col2im(columns, x.shape[1:], kernel, *options))
+
+
 def test_im2col_of_images_beyond_32_bits_takes_the_same_steps(backend, monkeypatch):
     if backend.namespace == "cupy":
         monkeypatch.setattr("fastconv.cuda.patches.NARROW", 0)
@@ -139,6 +161,12 @@ def test_reference_equals_pytorch(torch, seed, drawn):
     y = np.rint(cols)
     folded = torch.nn.functional.fold(torch.from_numpy(y), size, kernel, *order(options))
     np.testing.assert_array_equal(reference.col2im(y, size, kernel, *order(options)), folded)
+
+
+def test_windows_of_nothing_but_padding_are_zeros(backend):
+    for size in ((3, 0), (0, 3)):
+        actual = im2col(backend.asarray(np.zeros(size, "u1")), 2, padding=1)
+        assert_same(backend.asnumpy(actual), reference.im2col(np.zeros(size, "u1"), 2, padding=1))
 
 
 def test_im2col_of_a_plain_image_has_no_channel(backend):

@@ -16,6 +16,9 @@ def forget() -> None:
     """Forget all plans that were made in this process."""
     for known in _remember.REMEMBERED:
         known.clear()
+    exchange = sys.modules.get("fastconv.cpu.exchange")
+    if exchange is not None:
+        exchange.plan.cache_clear()
     for package, noun in product(("cpu", "cuda"), NOUNS):
         planner = sys.modules.get(f"fastconv.{package}.{noun}")
         if planner is not None:

@@ -268,6 +268,7 @@ LARGE = dict(
             mode="valid", method="direct",
         ),
         _called("conv2d", {"x": whole(2, 40, 66, 70), "weight": whole(40, 40, 3, 3)}, padding=1),
+        _called("conv2d, few filters", {"x": whole(2, 40, 66, 70), "weight": whole(4, 40, 3, 3)}, padding=1),
         _called(
             "conv2d, depthwise",
             {"x": whole(2, 40, 66, 70), "weight": whole(40, 1, 3, 3)},

@@ -24,9 +24,6 @@ Array = NDArray[Any]
 LINE = 64
 """Bytes of a line of the cache."""
 
-FEW_COLUMNS = 16
-"""Columns up to which they are copied one by one: NumPy would copy row by row, in loops of so few turns."""
-
 
 def native(x: Array) -> Array:
     """``x`` if it is :func:`readable`, else a copy: what a job takes."""
@@ -98,15 +95,6 @@ def deliver(target: Array, out: Array | None) -> Array:
     return out
 
 
-def exchange(columns: Array, target: Array) -> None:
-    """``target`` (..., H, W) = ``columns`` (..., W, H), with rows and columns in each other's place."""
-    if target.shape[-1] > FEW_COLUMNS:
-        target[...] = columns.swapaxes(-2, -1)
-        return
-    for column in range(target.shape[-1]):
-        target[..., column] = columns[..., column, :]
-
-
 def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     """The memory under ``x`` as one flat array, with the index of the first element and
     the strides in elements, 1 along axes of length 1. Copies only if the elements themselves are
@@ -114,7 +102,7 @@ def flat_memory(x: Array) -> tuple[Array, int, tuple[int, ...]]:
     """
     if readable(x):
         return native(x.reshape(-1)), 0, contiguous_steps(x.shape)
-    if not (x.flags.aligned and x.dtype.isnative) or any(s % x.dtype.itemsize for s in x.strides):
+    if not lies_in_steps(x):
         x = native(x)
     strides = tuple(1 if n == 1 else s // x.dtype.itemsize for n, s in zip(x.shape, x.strides, strict=True))
     if x.size == 0:
@@ -137,6 +125,11 @@ def flat_image(x: Array, layout: ImageLayout) -> tuple[Array, int, tuple[int, in
     """:func:`flat_memory` of images in any layout, the strides in the order N, C, H, W."""
     flat, origin, steps = flat_memory(x)
     return flat, origin, layout.sizes(steps)
+
+
+def lies_in_steps(x: Array) -> bool:
+    """Whether kernels can read ``x`` where it is, by strides."""
+    return x.flags.aligned and x.dtype.isnative and all(step % x.itemsize == 0 for step in x.strides)
 
 
 def readable(x: Array) -> bool:

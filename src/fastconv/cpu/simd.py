@@ -147,6 +147,31 @@ def transpose_block(typing: Any, x: Any, start: Any, pitch: Any, out: Any, targe
     return types.void(x, index, index, out, index, index), generate
 
 
+@intrinsic(prefer_literal=True)
+def interleave(typing: Any, x: Any, start: Any, pitch: Any, rows: Any, out: Any, target: Any) -> Any:
+    """out[target + j * rows + i] = x[start + i * pitch + j] for i < ``rows``, a literal, and for as many j as
+    64 bytes hold: columns that lie apart, of a few numbers, as rows."""
+    count, lanes = _literal(rows, "rows"), 8 * BLOCK // x.dtype.bitwidth
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, begin, line, _, result, at = args
+        lines = [
+            _load(context, builder, x, source, builder.add(begin, builder.mul(line, _i64(i))), lanes)
+            for i in range(count)
+        ]
+        for q in range(count):
+            numbers = [divmod(q * lanes + k, count) for k in range(lanes)]
+            mixed = lines[0]
+            for i in range(1, count):
+                places = [lanes + j if row == i else j if i == 1 else k for k, (j, row) in enumerate(numbers)]
+                mask = ir.Constant(ir.VectorType(_i32, lanes), [_i32(k) for k in places])
+                mixed = builder.shuffle_vector(mixed, lines[i], mask)
+            _store(context, builder, out, result, builder.add(at, _i64(q * lanes)), mixed)
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, types.intp, rows, out, types.intp), generate
+
+
 @intrinsic
 def fence(typing: Any) -> Any:
     """What was stored is in memory before whatever comes next."""

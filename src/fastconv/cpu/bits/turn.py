@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from fastconv.cpu.simd import BLOCK, PIXELS, _i32, _i64, _literal, _load, _store, _turned, peek, poke
+from fastconv.cpu.simd import BLOCK, PIXELS, _i32, _i64, _load, _store, _turned, interleave, peek, poke
 from fastconv.cpu.vectors import load_row, store_some
 
 TILE = BLOCK * BLOCK
@@ -31,11 +31,11 @@ def turn_tile(scratch, pitch, rows, columns, out, at, step):
     ``scratch`` has TILE + SPARE bytes."""
     if rows == step and columns == BLOCK and rows in (2, 3, 4):
         if rows == 2:
-            interleave(scratch, pitch, 2, out, at)
+            interleave(scratch, 0, pitch, 2, out, at)
         elif rows == 3:
-            interleave(scratch, pitch, 3, out, at)
+            interleave(scratch, 0, pitch, 3, out, at)
         else:
-            interleave(scratch, pitch, 4, out, at)
+            interleave(scratch, 0, pitch, 4, out, at)
         return
     if rows <= FEW:
         for i in range(rows):
@@ -71,30 +71,6 @@ def turn_panel(typing: Any, x: Any, start: Any, pitch: Any, out: Any, target: An
 
     index = types.intp
     return types.void(x, index, index, out, index, index), generate
-
-
-@intrinsic(prefer_literal=True)
-def interleave(typing: Any, x: Any, pitch: Any, rows: Any, out: Any, target: Any) -> Any:
-    """out[target + j * rows + i] = x[i * pitch + j] for i < ``rows``, a literal, and j < 64, both uint8:
-    planes of two, three or four channels as pixels."""
-    count = _literal(rows, "rows")
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, line, _, result, at = args
-        planes = [_load(context, builder, x, source, builder.mul(line, _i64(i)), BLOCK) for i in range(count)]
-        for q in range(count):
-            pixels = [divmod(q * BLOCK + k, count) for k in range(BLOCK)]
-            mixed = planes[0]
-            for i in range(1, count):
-                lanes = [
-                    BLOCK + j if channel == i else j if i == 1 else k for k, (j, channel) in enumerate(pixels)
-                ]
-                mask = ir.Constant(ir.VectorType(_i32, BLOCK), [_i32(k) for k in lanes])
-                mixed = builder.shuffle_vector(mixed, planes[i], mask)
-            _store(context, builder, out, result, builder.add(at, _i64(q * BLOCK)), mixed)
-        return context.get_dummy_value()
-
-    return types.void(x, types.intp, rows, out, types.intp), generate
 
 
 def _side_by_side(builder: Any, vectors: list[Any]) -> Any:

@@ -8,20 +8,35 @@ from typing import Any
 
 from fastconv._specs.correlation import Filter, Layer
 from fastconv.cpu.arrays import Array
-from fastconv.cpu.correlation import blocks, channels, dense, matrix, planes
+from fastconv.cpu.correlation import blocks, channels, dense, filters, matrix, planes
 from fastconv.cpu.correlation.methods import Correlation
 
-LAYERS: tuple[Any, ...] = (planes, channels, matrix, dense, blocks)
-"""Ways to a layer, each with ``supports(spec)`` and ``plan(spec)``; the first that supports it is taken."""
+LAYERS: tuple[Any, ...] = (planes, channels, matrix, dense, filters, blocks)
+"""Ways to a layer, each with ``supports(spec)`` and ``plan(spec)``, in the order in which they are tried. A
+plan says whether it ``takes(x)`` an image as it lies in memory; the last one takes any."""
 
 
-def plan_layer(spec: Layer) -> Any:
-    return next(way.plan(spec) for way in LAYERS if way.supports(spec))
+class LayerPlan:
+    """The plans of a layer, made when they are wanted: the first that takes an image computes."""
+
+    def __init__(self, spec: Layer) -> None:
+        self.spec = spec
+        self.ways = [way for way in LAYERS if way.supports(spec)]
+        self.plans = [self.ways[0].plan(spec)]
+
+    def __call__(self, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
+        for k, way in enumerate(self.ways):
+            if k == len(self.plans):
+                self.plans.append(way.plan(self.spec))
+            if self.plans[k].takes(x):
+                break
+        computed: Array = self.plans[k](x, weight, bias, out)
+        return computed
 
 
 PLANNERS: dict[type, Callable[[Any], Callable[..., Array]]] = {
     Filter: Correlation,
-    Layer: plan_layer,
+    Layer: LayerPlan,
 }
 
 

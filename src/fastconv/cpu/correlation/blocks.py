@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv._specs.correlation import Layer
 from fastconv.cpu.arrays import Array, deliver, result
-from fastconv.cpu.patches import Gather, carrier
+from fastconv.cpu.patches.im2col import Gather, carrier
 
 BLOCK_BYTES = 8 * 1024 * 1024
 """Bytes of im2col per matrix product: the product, not the gathering, wants large blocks. 256 x 56 x 56 by
@@ -49,6 +49,10 @@ class Blocks:
         self.gather = Gather(self.bits, window, self.planes, self.length)
         if self.planes == self.channels and self.length == pixels <= FEW_POSITIONS:
             self.together = max(1, min(n, BLOCK_BYTES // (itemsize * pixels * elements)))
+
+    def takes(self, x: Array) -> bool:
+        """Any image: no more than a block of it is copied."""
+        return True
 
     def __call__(self, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
         spec = self.spec

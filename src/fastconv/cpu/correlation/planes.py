@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from fastconv._checks import working_dtype
 from fastconv._specs.correlation import Filter, Layer
 from fastconv.cpu.arrays import Array, deliver, readable, result
-from fastconv.cpu.correlation import blocks, channels, dense
 from fastconv.cpu.correlation.lines import lines
 from fastconv.cpu.correlation.stencil import VECTOR_BYTES
 from fastconv.cpu.correlation.tiling import Direct
@@ -52,16 +49,12 @@ class Planes:
         )  # fmt: skip
         self.direct = Turned(each, _direct) if pays(each, COPIED) else _direct(each)
 
-    @cached_property
-    def elsewhere(self) -> Any:
-        """For what is too large to be copied."""
-        return next(way.plan(self.spec) for way in (channels, dense, blocks) if way.supports(self.spec))
+    def takes(self, x: Array) -> bool:
+        """Whether ``x`` can be read where it lies, or is small enough to be copied."""
+        return readable(x) or x.nbytes <= COPIED
 
     def __call__(self, x: Array, weight: Array, bias: Array | None, out: Array | None) -> Array:
         spec = self.spec
-        if not readable(x) and x.nbytes > COPIED:
-            given: Array = self.elsewhere(x, weight, bias, out)
-            return given
         target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
         sums = np.empty(spec.shape, self.work) if spec.dtype == np.float16 else target
         self.direct(x.reshape(self.images), weight.reshape(self.kernels), sums.reshape(self.sums))

@@ -1,4 +1,4 @@
-"""The explicit-SIMD building block of conv2d: sums of some filters and pixels, kept in registers."""
+"""The explicit-SIMD building blocks of conv2d: sums of some filters and pixels, kept in registers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from fastconv.cpu.correlation.lanes import LANES
 from fastconv.cpu.simd import WIDE, _address, _i64, _literal, _load, _multiply_add, _splat, _store
 
 VECTOR_BYTES = 64
@@ -91,3 +92,80 @@ def multiply_tile(typing: Any, under: Any, by: Any, to: Any, depth: Any, filters
         return context.get_dummy_value()
 
     return types.void(under, by, to, types.intp, filters, vectors), generate
+
+
+class Pixels(NamedTuple):
+    """Pixels: the q-th of them, under weight k, is panel[starts[first + q] + offsets[k]]."""
+
+    panel: Any
+    offsets: Any
+    starts: Any
+    first: int
+
+
+class Weights(NamedTuple):
+    """Weights of blocks of 16 filters side by side: the k-th of all of them begin at weights[start + k *
+    (16 * blocks)]."""
+
+    weights: Any
+    start: int
+
+
+PIXELS_OF_TILE = ((8, 10, 8, 6), (10, 6, 2, 2)) if WIDE else ((6, 2, 1, 1), (2, 1, 1, 1))
+"""Pixels per tile of 1, 2, 3 and 4 blocks of 16 filters, in float32 and in float64: with weights of all
+filters and one pixel, as many sums as registers hold; but no more pixels than there are registers for their
+addresses, and no fewer than make sums that need not wait for each other."""
+
+
+@intrinsic(prefer_literal=True)
+def multiply_filters(typing: Any, under: Any, by: Any, to: Any, depth: Any, blocks: Any) -> Any:
+    """Sums q of the filters, in ``to``, += the sum over k < ``depth`` of pixel q ``under`` weight k, times
+    weights k ``by``, of so many ``blocks`` of 16 filters, known when compiling, and of PIXELS_OF_TILE
+    pixels."""
+    wide = _literal(blocks, "blocks") * LANES
+    (panel, offsets, starts, _), weights, sums = under.types, by.types[0], to.types[0]
+    count = PIXELS_OF_TILE[panel.dtype.bitwidth // 64][wide // LANES - 1]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        image, places, begins, first = cgutils.unpack_tuple(builder, args[0])
+        factors, begin = cgutils.unpack_tuple(builder, args[1])
+        results, target, line = cgutils.unpack_tuple(builder, args[2])
+        zero = ir.Constant(ir.VectorType(context.get_value_type(panel.dtype), LANES), None)
+        pixels, totals = [], []
+        for q in range(count):
+            start = builder.load(_address(context, builder, starts, begins, builder.add(first, _i64(q))))
+            pixels.append(_address(context, builder, panel, image, start))
+            totals.append([cgutils.alloca_once_value(builder, zero) for _ in range(wide // LANES)])
+            for total in totals[-1]:
+                builder.store(zero, total)
+        with cgutils.for_range(builder, args[3], intp=_i64) as loop:
+            offset = builder.load(_address(context, builder, offsets, places, loop.index))
+            at = builder.add(begin, builder.mul(loop.index, _i64(wide)))
+            own = [
+                _load(context, builder, weights, factors, builder.add(at, _i64(b)), LANES)
+                for b in range(0, wide, LANES)
+            ]
+            for pixel, sums_of_pixel in zip(pixels, totals, strict=True):
+                value = _splat(builder, builder.load(builder.gep(pixel, [offset])), LANES)
+                for factor, total in zip(own, sums_of_pixel, strict=True):
+                    builder.store(_multiply_add(builder, value, factor, builder.load(total)), total)
+            latch = builder.block
+        _keep_rolled(builder.module, latch)
+        for q, sums_of_pixel in enumerate(totals):
+            place = builder.add(target, builder.mul(_i64(q), line))
+            for b, total in enumerate(sums_of_pixel):
+                at = builder.add(place, _i64(b * LANES))
+                before = _load(context, builder, sums, results, at, LANES)
+                _store(context, builder, sums, results, at, builder.fadd(before, builder.load(total)))
+        return context.get_dummy_value()
+
+    return types.void(under, by, to, types.intp, blocks), generate
+
+
+def _keep_rolled(module: Any, latch: Any) -> None:
+    """Keep LLVM from unrolling the loop that ends with the block ``latch``: it would load the pixels of two
+    turns at once, for which there are no registers."""
+    off = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    name = module.add_metadata([off, off])
+    name.operands = (name, off)  # a loop is named by a node that refers to itself
+    latch.terminator.set_metadata("llvm.loop", name)

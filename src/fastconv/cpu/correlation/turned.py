@@ -10,9 +10,10 @@ import numpy as np
 
 from fastconv._checks import Pair, working_dtype
 from fastconv._specs.correlation import Filter
-from fastconv.cpu.arrays import Array, exchange
+from fastconv.cpu.arrays import Array
 from fastconv.cpu.correlation.stencil import VECTOR_BYTES
 from fastconv.cpu.correlation.tiling import rows_in_flight
+from fastconv.cpu.exchange import exchange
 
 Sums = Callable[[Array, Array, Array], None]
 """What computes sums (..., Ho, Wo) of an image and taps."""

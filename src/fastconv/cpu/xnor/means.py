@@ -12,7 +12,8 @@ from fastconv._checks import float_result
 from fastconv._geometry import ImageLayout, Window, turned
 from fastconv._specs.xnor import BinaryConv, WindowMeans
 from fastconv.cpu import threads
-from fastconv.cpu.arrays import Array, exchange, flat_image
+from fastconv.cpu.arrays import Array, flat_image
+from fastconv.cpu.exchange import exchange
 from fastconv.cpu.kernels import Job, kernel, own, record, share
 from fastconv.cpu.threads import SMALL, chunks_of
 

@@ -10,7 +10,8 @@ import numpy as np
 from fastconv._epilogue import Epilogue
 from fastconv._geometry import turned
 from fastconv._specs.xnor import BinaryConv
-from fastconv.cpu.arrays import Array, deliver, exchange, result
+from fastconv.cpu.arrays import Array, deliver, result
+from fastconv.cpu.exchange import exchange
 from fastconv.cpu.xnor import pixels
 from fastconv.cpu.xnor.problem import UNIT
 from fastconv.packed import PackedFilters
