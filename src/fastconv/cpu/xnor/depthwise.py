@@ -1,0 +1,268 @@
+"""Depthwise binary convolution, and groups of a few channels: 64 filters a word, counted in slices.
+
+Where a filter sees one channel, or a few, words of a pixel meet words of filters bit by bit: each term is one
+XOR for 64 filters, and what agrees is added up in slices, see :mod:`fastconv.cpu.xnor.slices`. A threshold is
+compared with slices, so no integer is ever made where packed signs come out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import carray
+
+from fastconv._epilogue import COMPARED, Epilogue
+from fastconv._geometry import Window
+from fastconv._shared.problem import by_pixel, problem_of, result_strides
+from fastconv._specs.bits import PackBits, memory_of
+from fastconv._specs.xnor import BinaryConv
+from fastconv.cpu import bits, threads
+from fastconv.cpu.arrays import Array
+from fastconv.cpu.kernels import Job, call_with, kernel, own, record, share
+from fastconv.cpu.simd import LANES, copy_line
+from fastconv.cpu.vectors import load_row, nonzero
+from fastconv.cpu.xnor.epilogue import Finish
+from fastconv.cpu.xnor.means import window_means
+from fastconv.cpu.xnor.pack import packing_padded
+from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, UNIT
+from fastconv.cpu.xnor.slices import (
+    compare_slices,
+    count_terms,
+    count_terms_inside,
+    counter_of,
+    expand_slices,
+    lay_out_limits,
+)
+from fastconv.cpu.xnor.steps import place_of
+from fastconv.cpu.xnor.strips import EDGES, STRIP, edges_of, lay_out, strips_of
+from fastconv.cpu.xnor.tiles import turn_over
+from fastconv.packed import PackedFilters, PackedSigns
+
+FEWEST_FILTERS = 24
+"""Fewer filters fill too little of a word: then lanes over pixels are faster."""
+
+MOST_CHANNELS = 16
+"""Channels of a group up to which slices are counted: a term is for 64 filters then, a word for 8."""
+
+SMALL_WORDS = 2**16
+"""Words of terms up to which one thread counts; a word of numbers that come out is as many as NUMBERS."""
+
+NUMBERS = 32
+
+BLOCK_WORDS = 512
+"""Words of each slice that are counted before they are finished."""
+
+SLICED = record(
+    "x strip opposite places shifts masks outsides row_kinds ranges counted limits",
+    STRIP + EDGES + "slices strip_size counted_size limits_size slice_pitch filter_pitch block_rows "
+    "block_columns terms packed direct by_line",
+    FINISH,
+)
+
+
+@kernel(
+    SLICED, x=np.uint64, strip=np.uint64, opposite=np.uint64, places=np.int64, shifts=np.int64,
+    masks=np.uint64, outsides=np.uint64, row_kinds=np.int64, ranges=np.int64,
+    counted=np.uint64, limits=np.uint64, **ELEMENTS,
+)  # fmt: skip
+def count_slices(p, chunk, worker):
+    """y = sum of signs of x * weight over each window, finished and stored.
+
+    x: words (N, H, W, w); opposite (terms, depth and 8 more): words of the filters' opposite signs, the first
+    again behind the last; places (terms,): of each term in a strip; masks, outsides, row_kinds and ranges:
+    see :class:`fastconv.cpu.xnor.strips.Edges`.
+    """
+    first, last = share(p, chunk, p.images * p.down * p.across)
+    if p.packed != 0:
+        lay_out_thresholds(p, own(p, p.limits, worker, p.limits_size))
+    for task in range(first, last):
+        rest, column = divmod(task, p.across)
+        image, row = divmod(rest, p.down)
+        count_tile(p, worker, image, row * p.tile_rows, column * p.tile_columns)
+
+
+@numba.njit(error_model="numpy")
+def lay_out_thresholds(p, limits):
+    """The thresholds of all filters, in slices, their flips behind, and the first words again behind the
+    last."""
+    tau, flip = carray(p.tau, 1), carray(p.flip, 1)
+    pitch, every = p.filter_pitch, p.groups * p.filters
+    for d in range(p.depth):
+        lay_out_limits(p, tau, d * UNIT, every - d * UNIT, limits, d)
+        limits[(p.slices + 1) * pitch + d] = nonzero(load_row(flip, d * UNIT))
+    for s in range(p.slices + 2):
+        for d in range(p.depth, pitch):
+            limits[s * pitch + d] = limits[s * pitch + d % p.depth]
+
+
+@numba.njit(error_model="numpy")
+def count_tile(p, worker, image, i, j):
+    """The tile of the result whose corner is (i, j), block by block."""
+    strip, counted = own(p, p.strip, worker, p.strip_size), own(p, p.counted, worker, p.counted_size)
+    m = min(p.tile_rows, p.positions // p.output_columns - i)
+    columns = min(p.tile_columns, p.output_columns - j)
+    lay_out(p, strip, image, i, j, m)
+    line = p.stride_rows * p.shift_count * p.pitch
+    for r in range(0, m, p.block_rows):
+        rows = min(p.block_rows, m - r)
+        for first in range(0, columns, p.block_columns):
+            n = min(p.block_columns, columns - first)
+            for k in range(rows):
+                start = (r + k) * line + first * p.depth
+                count_line(p, strip, start, i + r + k, (j + first, n), (counted, k * n * p.depth))
+            pixel = (i + r) * p.output_columns + j + first
+            if p.packed != 0:
+                compare_block(p, worker, counted, rows * n, image, pixel)
+            else:
+                expand_block(p, worker, counted, rows * n, image, pixel)
+
+
+@numba.njit(error_model="numpy")
+def count_line(p, strip, start, i, columns, target):
+    """Count the windows of row i and of ``columns`` = (first, count), whose words begin at strip[start].
+    ``target`` is (array, place)."""
+    kind, (first, n), (counted, to), phase = carray(p.row_kinds, 1)[i], columns, target, 0
+    ranges, q = carray(p.ranges, (1, 2)), first * p.depth
+    begin = kind * (p.slices + 1) * p.mask_pitch
+    for v in range(0, n * p.depth, LANES):
+        if kind == 0 and p.left_words <= q + v and q + v + LANES <= p.right_words:
+            count_terms(p, strip, start + v, phase, counted, to + v)
+        else:
+            column = max(min(q + v, p.left_words), q + v - p.skipped)
+            edge = ranges[kind, 0], ranges[kind, 1], begin, column
+            count_terms_inside(p, strip, start + v, phase, edge, counted, to + v)
+        phase = (phase + LANES) % p.depth
+
+
+@numba.njit(error_model="numpy")
+def compare_block(p, worker, counted, m, image, pixel):
+    """Compare m pixels with the thresholds, and store what comes of it."""
+    signs, limits = carray(p.signs, p.word_count), own(p, p.limits, worker, p.limits_size)
+    to, words, phase = (image * p.positions + pixel) * p.depth, m * p.depth, 0
+    whole = words // LANES * LANES
+    for v in range(0, whole, LANES):
+        compare_slices(p, counted, v, limits, phase, signs, to + v)
+        phase = (phase + LANES) % p.depth
+    if whole < words:  # what is behind is another's, or not there
+        compare_slices(p, counted, whole, limits, phase, counted, 0)
+        copy_line(counted, signs[to + whole : to + words])
+
+
+@numba.njit(error_model="numpy")
+def expand_block(p, worker, counted, m, image, pixel):
+    """The sums of m pixels, word by word of filters, finished and stored."""
+    sums, integers = own(p, p.sums, worker, p.sums_size), carray(p.integers, p.number_count)
+    every = p.groups * p.filters
+    for d in range(p.depth):
+        o = d * UNIT
+        width = min(UNIT, every - o)
+        if p.direct != 0 and width == UNIT:
+            begin = place_of(p, image, o, pixel)
+            for q in range(m):
+                expand_slices(p, counted, q * p.depth + d, integers, begin + q * p.pixel_stride)
+            continue
+        for q in range(m):
+            expand_slices(p, counted, q * p.depth + d, sums, q * UNIT)
+        if p.by_line != 0 and p.step_count != 0:
+            turn_over(sums, UNIT, m, width, sums[UNIT * UNIT :], 0, UNIT)
+            call_with(p.finish_lines, p, (worker, UNIT * UNIT, m, width, image, o, pixel))
+        else:
+            call_with(p.finish_rows, p, (worker, 0, m, width, image, o, pixel))
+
+
+def supports(spec: BinaryConv) -> bool:
+    """Whether filters of a group see few channels, both powers of 2, and fill words."""
+    channels, filters = spec.channels, spec.filters // spec.groups
+    multiplier, rest = divmod(filters, channels)
+    return (
+        channels <= MOST_CHANNELS
+        and not rest
+        and filters <= UNIT
+        and channels.bit_count() == multiplier.bit_count() == 1
+        and spec.filters >= FEWEST_FILTERS
+        and counter_of(channels * spec.geometry.taps) > 0
+    )
+
+
+class SlicedConv:
+    """The plan of a binary convolution by slices."""
+
+    def __init__(self, spec: BinaryConv) -> None:
+        geometry, channels, part = spec.geometry, spec.channels, spec.filters // spec.groups
+        outcome, terms, depth = spec.outcome, channels * geometry.taps, -(-spec.filters // UNIT)
+        last = spec.target.channels_last and spec.target.rank > 2
+        self.spec, self.depth = spec, depth
+        self.finish = finish = Finish(outcome, spec.shape, spec.logical, last)
+        every = spec.channels * spec.groups
+        plain = spec._replace(channels=every, groups=1, geometry=bare(geometry))
+        self.pack, self.means = packing_padded(plain), window_means(spec)
+        packed = outcome == COMPARED
+        cost = spec.images * geometry.positions * depth * (terms + (0 if packed else NUMBERS))
+        workers = 1 if cost <= SMALL_WORDS else threads.threads()
+        each = -(-threads.CHUNKS_EACH * workers // spec.images) if workers > 1 else 1
+        strips = strips_of(geometry, channels, part // channels, depth, each)
+        slices = counter_of(terms)
+        border = edges_of(geometry, channels, depth, slices + 1, spec.pad_value != 0)
+        x_depth, (h, w) = -(-every // UNIT), geometry.size
+        strides = result_strides(spec.groups, part, geometry.positions, last)
+        problem = problem_of(
+            geometry, spec.images, by_pixel(1, (h, w), x_depth), strides, groups=spec.groups, filters=part,
+            channels=channels, outside=spec.pad_value,
+        )  # fmt: skip
+        pitch = depth + LANES
+        room = max(min(UNIT, BLOCK_WORDS // depth), 1)  # pixels of a block
+        columns = min(room, strips.numbers["tile_columns"])
+        rows = max(room // columns, 1) if columns == geometry.output[1] else 1
+        slice_pitch = room * depth + LANES
+        scratch = {
+            "strip": strips.size, "counted": (slices + 1) * slice_pitch, "limits": (slices + 2) * pitch,
+            "sums": 2 * UNIT * UNIT,
+        }  # fmt: skip
+        tasks = spec.images * strips.numbers["down"] * strips.numbers["across"]
+        self.job = Job(
+            count_slices,
+            1 if workers == 1 else min(tasks, threads.CHUNKS_EACH * workers),
+            {},
+            {**scratch, **finish.scratch()},
+            places=strips.places, shifts=strips.shifts, row_kinds=border.row_kinds, ranges=border.ranges,
+            outsides=border.outsides, masks=border.masks,
+            **{f"{name}_size": size for name, size in scratch.items()},
+            slices=slices, slice_pitch=slice_pitch, filter_pitch=pitch, terms=terms,
+            block_rows=rows, block_columns=columns, packed=packed, by_line=finish.by_line,
+            images=spec.images, line=UNIT,
+            direct=outcome.numbers and not (outcome.steps or outcome.signs or finish.by_line),
+            finish_rows=0 if packed else finish.of_rows(),
+            finish_lines=finish.of_lines() if finish.by_line and outcome.steps else 0,
+            **strips.numbers, **border.numbers, **problem, **finish.values(),
+        )  # fmt: skip
+
+    def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
+        finish = self.finish
+        values = finish.given(epilogue)
+        targets = finish.targets(out, [x, filters.words, *values.values()])
+        if self.means is not None:
+            values = {**values, "window": self.means(x)}
+        opposite = filters.derived("slices", lambda: opposite_signs(filters))
+        self.job(x=self.pack(x), opposite=opposite, **values, **targets)
+        return finish.delivered(targets, out)
+
+
+plan = SlicedConv
+
+
+def bare(geometry: Window) -> Window:
+    """The pixels of an image, without what is around them."""
+    size = geometry.size
+    return Window(size, (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), size)
+
+
+def opposite_signs(filters: PackedFilters) -> Array:
+    """Of each term, the opposite signs of all filters as words, and the first 8 again behind the last."""
+    o, c, kh, kw = filters.shape
+    signs = PackedSigns(filters.words, c).unpack().reshape(o, kh * kw * c)
+    negative = np.ascontiguousarray(signs.T < 0)
+    words = bits.plan(PackBits(memory_of(negative), 1))(negative)
+    depth = words.shape[1]
+    return np.ascontiguousarray(words[:, np.arange(depth + LANES) % depth])
