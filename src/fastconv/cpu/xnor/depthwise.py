@@ -7,6 +7,7 @@ compared with slices, so no integer is ever made where packed signs come out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -19,15 +20,16 @@ from fastconv._shared.problem import by_pixel, problem_of, result_strides
 from fastconv._specs.bits import PackBits, memory_of
 from fastconv._specs.xnor import BinaryConv
 from fastconv.cpu import bits, threads
-from fastconv.cpu.arrays import Array
+from fastconv.cpu.arrays import Array, aligned, native
 from fastconv.cpu.kernels import Job, call_with, kernel, own, record, share
-from fastconv.cpu.simd import LANES, copy_line
+from fastconv.cpu.simd import copy_line
 from fastconv.cpu.vectors import load_row, nonzero
 from fastconv.cpu.xnor.epilogue import Finish
 from fastconv.cpu.xnor.means import window_means
 from fastconv.cpu.xnor.pack import packing_padded
 from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, UNIT
 from fastconv.cpu.xnor.slices import (
+    AT_ONCE,
     compare_slices,
     count_terms,
     count_terms_inside,
@@ -36,7 +38,7 @@ from fastconv.cpu.xnor.slices import (
     lay_out_limits,
 )
 from fastconv.cpu.xnor.steps import place_of
-from fastconv.cpu.xnor.strips import EDGES, STRIP, edges_of, lay_out, strips_of
+from fastconv.cpu.xnor.strips import EDGES, STRIP, edges_of, lay_out, strips_of, whole_lines
 from fastconv.cpu.xnor.tiles import turn_over
 from fastconv.packed import PackedFilters, PackedSigns
 
@@ -56,7 +58,9 @@ BLOCK_WORDS = 512
 
 SLICED = record(
     "x strip opposite places shifts masks outsides row_kinds ranges counted limits",
-    STRIP + EDGES + "slices strip_size counted_size limits_size slice_pitch filter_pitch block_rows "
+    STRIP
+    + EDGES
+    + "slices strip_size counted_size limits_size slice_pitch filter_pitch phase_step block_rows "
     "block_columns terms packed direct by_line",
     FINISH,
 )
@@ -123,30 +127,32 @@ def count_tile(p, worker, image, i, j):
 def count_line(p, strip, start, i, columns, target):
     """Count the windows of row i and of ``columns`` = (first, count), whose words begin at strip[start].
     ``target`` is (array, place)."""
-    kind, (first, n), (counted, to), phase = carray(p.row_kinds, 1)[i], columns, target, 0
-    ranges, q = carray(p.ranges, (1, 2)), first * p.depth
+    kind, (first, n), (counted, to) = carray(p.row_kinds, 1)[i], columns, target
+    ranges, q, v, words = carray(p.ranges, (1, 2)), first * p.depth, 0, n * p.depth
     begin = kind * (p.slices + 1) * p.mask_pitch
-    for v in range(0, n * p.depth, LANES):
-        if kind == 0 and p.left_words <= q + v and q + v + LANES <= p.right_words:
-            count_terms(p, strip, start + v, phase, counted, to + v)
+    while v < words:
+        inside = 0
+        if kind == 0 and q + v >= p.left_words:
+            inside = (min(p.right_words - q, -(-words // AT_ONCE) * AT_ONCE) - v) // AT_ONCE
+        if inside > 0:
+            count_terms(p, strip, start + v, (q + v) % p.depth, inside, counted, to + v)
+            v += inside * AT_ONCE
         else:
             column = max(min(q + v, p.left_words), q + v - p.skipped)
             edge = ranges[kind, 0], ranges[kind, 1], begin, column
-            count_terms_inside(p, strip, start + v, phase, edge, counted, to + v)
-        phase = (phase + LANES) % p.depth
+            count_terms_inside(p, strip, start + v, (q + v) % p.depth, edge, counted, to + v)
+            v += AT_ONCE
 
 
 @numba.njit(error_model="numpy")
 def compare_block(p, worker, counted, m, image, pixel):
     """Compare m pixels with the thresholds, and store what comes of it."""
     signs, limits = carray(p.signs, p.word_count), own(p, p.limits, worker, p.limits_size)
-    to, words, phase = (image * p.positions + pixel) * p.depth, m * p.depth, 0
-    whole = words // LANES * LANES
-    for v in range(0, whole, LANES):
-        compare_slices(p, counted, v, limits, phase, signs, to + v)
-        phase = (phase + LANES) % p.depth
+    to, words = (image * p.positions + pixel) * p.depth, m * p.depth
+    whole = words // AT_ONCE * AT_ONCE
+    compare_slices(p, counted, whole // AT_ONCE, limits, 0, signs, to)
     if whole < words:  # what is behind is another's, or not there
-        compare_slices(p, counted, whole, limits, phase, counted, 0)
+        compare_slices(p, counted[whole:], 1, limits, whole % p.depth, counted, 0)
         copy_line(counted, signs[to + whole : to + words])
 
 
@@ -159,12 +165,9 @@ def expand_block(p, worker, counted, m, image, pixel):
         o = d * UNIT
         width = min(UNIT, every - o)
         if p.direct != 0 and width == UNIT:
-            begin = place_of(p, image, o, pixel)
-            for q in range(m):
-                expand_slices(p, counted, q * p.depth + d, integers, begin + q * p.pixel_stride)
+            expand_slices(p, counted, d, m, integers, place_of(p, image, o, pixel), p.pixel_stride)
             continue
-        for q in range(m):
-            expand_slices(p, counted, q * p.depth + d, sums, q * UNIT)
+        expand_slices(p, counted, d, m, sums, 0, UNIT)
         if p.by_line != 0 and p.step_count != 0:
             turn_over(sums, UNIT, m, width, sums[UNIT * UNIT :], 0, UNIT)
             call_with(p.finish_lines, p, (worker, UNIT * UNIT, m, width, image, o, pixel))
@@ -196,8 +199,7 @@ class SlicedConv:
         self.spec, self.depth = spec, depth
         self.finish = finish = Finish(outcome, spec.shape, spec.logical, last)
         every = spec.channels * spec.groups
-        plain = spec._replace(channels=every, groups=1, geometry=bare(geometry))
-        self.pack, self.means = packing_padded(plain), window_means(spec)
+        self.pack, self.means = packing(spec), window_means(spec)
         packed = outcome == COMPARED
         cost = spec.images * geometry.positions * depth * (terms + (0 if packed else NUMBERS))
         workers = 1 if cost <= SMALL_WORDS else threads.threads()
@@ -211,11 +213,11 @@ class SlicedConv:
             geometry, spec.images, by_pixel(1, (h, w), x_depth), strides, groups=spec.groups, filters=part,
             channels=channels, outside=spec.pad_value,
         )  # fmt: skip
-        pitch = depth + LANES
+        pitch = whole_lines(depth + AT_ONCE)
         room = max(min(UNIT, BLOCK_WORDS // depth), 1)  # pixels of a block
         columns = min(room, strips.numbers["tile_columns"])
         rows = max(room // columns, 1) if columns == geometry.output[1] else 1
-        slice_pitch = room * depth + LANES
+        slice_pitch = whole_lines(room * depth + AT_ONCE)
         scratch = {
             "strip": strips.size, "counted": (slices + 1) * slice_pitch, "limits": (slices + 2) * pitch,
             "sums": 2 * UNIT * UNIT,
@@ -229,7 +231,8 @@ class SlicedConv:
             places=strips.places, shifts=strips.shifts, row_kinds=border.row_kinds, ranges=border.ranges,
             outsides=border.outsides, masks=border.masks,
             **{f"{name}_size": size for name, size in scratch.items()},
-            slices=slices, slice_pitch=slice_pitch, filter_pitch=pitch, terms=terms,
+            slices=slices, slice_pitch=slice_pitch, filter_pitch=pitch, phase_step=AT_ONCE % depth,
+            terms=terms,
             block_rows=rows, block_columns=columns, packed=packed, by_line=finish.by_line,
             images=spec.images, line=UNIT,
             direct=outcome.numbers and not (outcome.steps or outcome.signs or finish.by_line),
@@ -252,10 +255,15 @@ class SlicedConv:
 plan = SlicedConv
 
 
-def bare(geometry: Window) -> Window:
-    """The pixels of an image, without what is around them."""
-    size = geometry.size
-    return Window(size, (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), size)
+def packing(spec: BinaryConv) -> Callable[[Array], Array]:
+    """What makes words (N, H, W, w) of x, of all channels."""
+    if spec.dtype is None:
+        return native
+    if spec.source.channels_last:
+        return lambda x: bits.pack_signs(x, x.ndim - 1)
+    size = spec.geometry.size
+    bare = Window(size, (1, 1), (1, 1), (1, 1), ((0, 0), (0, 0)), size)
+    return packing_padded(spec._replace(channels=spec.channels * spec.groups, groups=1, geometry=bare))
 
 
 def opposite_signs(filters: PackedFilters) -> Array:
@@ -265,4 +273,6 @@ def opposite_signs(filters: PackedFilters) -> Array:
     negative = np.ascontiguousarray(signs.T < 0)
     words = bits.plan(PackBits(memory_of(negative), 1))(negative)
     depth = words.shape[1]
-    return np.ascontiguousarray(words[:, np.arange(depth + LANES) % depth])
+    found = aligned((len(words), whole_lines(depth + AT_ONCE)), np.uint64)
+    found[...] = words[:, np.arange(found.shape[1]) % depth]
+    return found

@@ -7,7 +7,9 @@ one for each word of a line of pixels; 8 words, whosever they are, are done in o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -17,7 +19,6 @@ from numba.extending import intrinsic
 from fastconv.cpu.kernels import load_field
 from fastconv.cpu.simd import (
     BLOCK,
-    LANES,
     WIDE,
     _address,
     _i1,
@@ -34,7 +35,10 @@ COUNTED = {4: _i8, 8: _i16, 16: _i32}
 """How many slices of a counter there is code for, each for windows of up to 2**slices - 1 terms, and the
 integers that their sums fit into."""
 
-WORDS = ir.VectorType(_i64, LANES)
+AT_ONCE = 16 if WIDE else 4
+"""Words of a vector: two registers, so that what finds them is done half as often."""
+
+WORDS = ir.VectorType(_i64, AT_ONCE)
 
 
 def counter_of(terms: int) -> int:
@@ -51,51 +55,87 @@ def _for_each_size(context: Any, builder: Any, kind: Any, p: Any, emit: Callable
 
 
 @intrinsic
-def count_terms(typing: Any, p: Any, strip: Any, at: Any, phase: Any, slices: Any, to: Any) -> Any:
-    """slices[s * p.slice_pitch + to + k] = slice s of the windows whose first word is strip[at + k], for
-    k < 8; filters begin at word ``phase``. All terms are inside."""
+def count_terms(
+    typing: Any, p: Any, strip: Any, at: Any, phase: Any, vectors: Any, slices: Any, to: Any
+) -> Any:
+    """slices[s * p.slice_pitch + to + k] = slice s of the window whose first word is strip[at + k], for each
+    word k of so many ``vectors``; filters begin at word ``phase`` of a pixel. All terms are inside."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        code = _Count(context, builder, (p, strip, slices), args)
-        terms = load_field(context, builder, p, args[0], "terms")
-        _for_each_size(context, builder, p, args[0], lambda count: code.generate(count, _i64(0), terms))
+        record, array, begin, start, number, target, place = args
+        terms = load_field(context, builder, p, record, "terms")
+        words, to_words = (
+            _address(context, builder, kind, memory, index)
+            for kind, memory, index in ((strip, array, begin), (slices, target, place))
+        )
+
+        def emit(count: int) -> None:
+            with _vectors(context, builder, p, record, number, start) as (offset, phase):
+                code = _Count(context, builder, p, record, builder.gep(words, [offset]), phase)
+                found = code.generate(count, _i64(0), terms)
+                code.store(found, builder.gep(to_words, [offset]))
+
+        _for_each_size(context, builder, p, record, emit)
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(p, strip, index, index, slices, index), generate
+    return types.void(p, strip, index, index, index, slices, index), generate
 
 
 @intrinsic
 def count_terms_inside(
     typing: Any, p: Any, strip: Any, at: Any, phase: Any, edge: Any, slices: Any, to: Any
 ) -> Any:
-    """The same at an edge, of which ``edge`` says (first, last, begin, column): terms from ``first`` on,
-    before ``last``, are in rows inside; for these words, masks stand in ``column``, and so, from ``begin``
-    on, do the numbers of terms outside."""
+    """The same for one vector at an edge, of which ``edge`` says (first, last, begin, column): terms from
+    ``first`` on, before ``last``, are in rows inside; for these words, masks stand in ``column``, and so,
+    from ``begin`` on, do the numbers of terms outside."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        first, last, begin, column = (builder.extract_value(args[4], k) for k in range(4))
-        code = _Count(context, builder, (p, strip, slices), (*args[:4], *args[5:]), (begin, column))
-        _for_each_size(context, builder, p, args[0], lambda count: code.generate(count, first, last))
+        record, array, begin, start, where, target, place = args
+        first, last, *at_edge = (builder.extract_value(where, k) for k in range(4))
+        words = _address(context, builder, strip, array, begin)
+
+        def emit(count: int) -> None:
+            code = _Count(context, builder, p, record, words, start, at_edge)
+            found = code.generate(count, first, last)
+            code.store(found, _address(context, builder, slices, target, place))
+
+        _for_each_size(context, builder, p, record, emit)
         return context.get_dummy_value()
 
     index = types.intp
     return types.void(p, strip, index, index, edge, slices, index), generate
 
 
+@contextmanager
+def _vectors(
+    context: Any, builder: Any, kind: Any, p: Any, number: Any, phase: Any
+) -> Iterator[tuple[Any, Any]]:
+    """A loop over so many vectors, of words from ``phase`` on: where each begins, and its phase, which is
+    below the words of a pixel."""
+    depth, step = (load_field(context, builder, kind, p, name) for name in ("depth", "phase_step"))
+    place = cgutils.alloca_once(builder, _i64)
+    builder.store(phase, place)
+    with cgutils.for_range(builder, number, intp=_i64) as loop:
+        now = builder.load(place)
+        yield builder.mul(loop.index, _i64(AT_ONCE)), now
+        after = builder.add(now, step)
+        less = builder.sub(after, depth)
+        builder.store(builder.select(builder.icmp_signed(">=", less, _i64(0)), less, after), place)
+
+
 class _Count:
-    """The code of :func:`count_terms` and :func:`count_terms_inside`."""
+    """The code that counts the terms of one vector of windows, whose first words ``words`` points to."""
 
-    def __init__(self, context: Any, builder: Any, kinds: Any, args: Any, edge: Any = None) -> None:
-        self.context, self.builder, self.edge = context, builder, edge
-        self.p_kind, strip_kind, self.slices_kind = kinds
-        self.p, strip, at, phase, self.slices, self.to = args
-        self.words = _address(context, builder, strip_kind, strip, at)
-        self.filters = builder.gep(self._field("opposite"), [phase])
-        self.filter_pitch = self._field("filter_pitch")
+    def __init__(
+        self, context: Any, builder: Any, kind: Any, p: Any, words: Any, phase: Any, edge: Any = None
+    ) -> None:
+        self.builder, self.words, self.edge = builder, words, edge
+        self.field = partial(load_field, context, builder, kind, p)
+        self.filters = builder.gep(self.field("opposite"), [phase])
 
-    def generate(self, count: int, first: Any, last: Any) -> None:
-        """Count terms from ``first`` to ``last``, three by three, in so many slices."""
+    def generate(self, count: int, first: Any, last: Any) -> list[Any]:
+        """The slices of terms from ``first`` to ``last``, counted three by three in ``count`` of them."""
         builder = self.builder
         zero = ir.Constant(WORDS, None)
         starts = [self._outside(s) if self.edge else zero for s in range(count + 1)]
@@ -108,9 +148,8 @@ class _Count:
             term = builder.add(first, builder.mul(loop.index, _i64(3)))
             ones, twos = self._full(*(self._agree(builder.add(term, _i64(k))) for k in range(3)))
             carry = self._half(counters[0], ones)
-            if count > 1:
-                total, carry = self._full(builder.load(counters[1]), twos, carry)
-                builder.store(total, counters[1])
+            total, carry = self._full(builder.load(counters[1]), twos, carry)
+            builder.store(total, counters[1])
             for counter in counters[2:]:
                 carry = self._half(counter, carry)
         done = builder.mul(threes, _i64(3))
@@ -118,35 +157,39 @@ class _Count:
             carry = self._agree(builder.add(builder.add(first, done), loop.index))
             for counter in counters:
                 carry = self._half(counter, carry)
-        for s, slice_ in enumerate([starts[0], *(builder.load(counter) for counter in counters)]):
-            place = builder.add(self.to, builder.mul(self._field("slice_pitch"), _i64(s)))
-            _store(self.context, builder, self.slices_kind, self.slices, place, slice_)
+        return [starts[0], *(builder.load(counter) for counter in counters)]
+
+    def store(self, slices: list[Any], target: Any) -> None:
+        """Store slices from where ``target`` points on."""
+        pitch = self.field("slice_pitch")
+        for s, words in enumerate(slices):
+            _store_vector(self.builder, self.builder.gep(target, [self.builder.mul(pitch, _i64(s))]), words)
 
     def _agree(self, term: Any) -> Any:
         """Where signs agree in a term that is inside; filters are of the opposite signs."""
         builder = self.builder
-        place = builder.load(builder.gep(self._field("places"), [term]))
+        place = builder.load(builder.gep(self.field("places"), [term]))
         word = _vector(builder, builder.gep(self.words, [place]))
-        opposite = _vector(builder, builder.gep(self.filters, [builder.mul(term, self.filter_pitch)]))
+        opposite = _vector(
+            builder, builder.gep(self.filters, [builder.mul(term, self.field("filter_pitch"))])
+        )
         same = builder.xor(word, opposite)
         if not self.edge:
             return same
-        mask = builder.add(builder.mul(term, self._field("mask_pitch")), self.edge[1])
-        return builder.and_(same, _vector(builder, builder.gep(self._field("masks"), [mask])))
+        mask = builder.add(builder.mul(term, self.field("mask_pitch")), self.edge[1])
+        return builder.and_(same, _vector(builder, builder.gep(self.field("masks"), [mask])))
 
     def _outside(self, s: int) -> Any:
         """Slice s of the numbers of terms outside."""
         builder = self.builder
         begin, column = self.edge
-        row = builder.add(begin, builder.mul(self._field("mask_pitch"), _i64(s)))
-        return _vector(builder, builder.gep(self._field("outsides"), [builder.add(row, column)]))
+        row = builder.add(begin, builder.mul(self.field("mask_pitch"), _i64(s)))
+        return _vector(builder, builder.gep(self.field("outsides"), [builder.add(row, column)]))
 
     def _full(self, a: Any, b: Any, c: Any) -> tuple[Any, Any]:
         """The sum of three bits, and what is carried."""
         builder = self.builder
-        either = builder.xor(a, b)
-        carry = builder.or_(builder.and_(a, b), builder.and_(either, c))
-        return builder.xor(either, c), carry
+        return builder.xor(builder.xor(a, b), c), _majority(builder, a, b, c)
 
     def _half(self, counter: Any, bit: Any) -> Any:
         """Add a bit to a slice; what is carried."""
@@ -155,21 +198,28 @@ class _Count:
         builder.store(builder.xor(old, bit), counter)
         return builder.and_(old, bit)
 
-    def _field(self, name: str) -> Any:
-        return load_field(self.context, self.builder, self.p_kind, self.p, name)
+
+def _majority(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """What two or three bits of three are: c where a and b differ, else a. LLVM makes two instructions of it
+    on AVX-512, one of them that of the sum; as it is usually written, with "or", three."""
+    return builder.xor(builder.and_(builder.xor(a, b), builder.xor(a, c)), a)
 
 
 def _vector(builder: Any, pointer: Any) -> Any:
-    """8 words from a pointer on."""
+    """The words from a pointer on."""
     vector = builder.load(builder.bitcast(pointer, WORDS.as_pointer()), typ=WORDS)
     vector.align = 8
     return vector
 
 
+def _store_vector(builder: Any, pointer: Any, vector: Any) -> None:
+    builder.store(vector, builder.bitcast(pointer, WORDS.as_pointer())).align = 8
+
+
 @intrinsic
 def lay_out_limits(typing: Any, p: Any, tau: Any, first: Any, width: Any, limits: Any, to: Any) -> Any:
-    """limits[s * p.filter_pitch + to] = slice s of the least numbers that reach tau[first + k], for k < 64: a
-    number that no window has from ``width`` on."""
+    """limits[s * p.filter_pitch + to] = slice s, every bit turned over, of the least numbers that reach
+    tau[first + k], for k < 64: a number that no window has from ``width`` on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         record, thresholds, begin, lanes, target, at = args
@@ -189,9 +239,9 @@ def lay_out_limits(typing: Any, p: Any, tau: Any, first: Any, width: Any, limits
         def emit(count: int) -> None:
             for s in range(count + 1):
                 bit = builder.and_(numbers, _splat(builder, _i32(1 << s), BLOCK))
-                ones = builder.icmp_unsigned("!=", bit, ir.Constant(kind, None))
+                zeros = builder.icmp_unsigned("==", bit, ir.Constant(kind, None))
                 place = builder.add(at, builder.mul(pitch, _i64(s)))
-                builder.store(builder.bitcast(ones, _i64), _address(context, builder, limits, target, place))
+                builder.store(builder.bitcast(zeros, _i64), _address(context, builder, limits, target, place))
 
         _for_each_size(context, builder, p, record, emit)
         return context.get_dummy_value()
@@ -202,27 +252,37 @@ def lay_out_limits(typing: Any, p: Any, tau: Any, first: Any, width: Any, limits
 
 @intrinsic
 def compare_slices(
-    typing: Any, p: Any, slices: Any, at: Any, limits: Any, phase: Any, words: Any, to: Any
+    typing: Any, p: Any, slices: Any, vectors: Any, limits: Any, phase: Any, words: Any, to: Any
 ) -> Any:
-    """words[to + k] = (the numbers of slices[at + k] >= those of limits[phase + k]) xor flips, for k < 8;
-    flips stand behind the slices of limits."""
+    """words[to + k] = (the numbers of slices[k] >= those of limits) xor flips, for each word k of so many
+    ``vectors``, the first of which is of word ``phase`` of a pixel; flips stand behind the limits."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        record, numbers, begin, least, origin, target, place = args
+        record, numbers, number, least, start, target, place = args
         pitches = [load_field(context, builder, p, record, f"{name}_pitch") for name in ("slice", "filter")]
+        zero = _i64(0)
+        ours, theirs, to_words = (
+            _address(context, builder, kind, memory, index)
+            for kind, memory, index in (
+                (slices, numbers, zero),
+                (limits, least, zero),
+                (words, target, place),
+            )
+        )
 
         def emit(count: int) -> None:
-            def row(kind: Any, array: Any, start: Any, pitch: Any, s: int) -> Any:
-                index = builder.add(start, builder.mul(pitch, _i64(s)))
-                return _load(context, builder, kind, array, index, LANES)
+            with _vectors(context, builder, p, record, number, start) as (offset, phase):
 
-            reached = ir.Constant(WORDS, [-1] * LANES)
-            for s in range(count + 1):  # from the lowest bit on: a higher one decides, if they differ
-                a = row(slices, numbers, begin, pitches[0], s)
-                b = builder.not_(row(limits, least, origin, pitches[1], s))
-                reached = builder.or_(builder.and_(a, b), builder.and_(builder.or_(a, b), reached))
-            flips = row(limits, least, origin, pitches[1], count + 1)
-            _store(context, builder, words, target, place, builder.xor(reached, flips))
+                def row(pointer: Any, index: Any, pitch: Any, s: int) -> Any:
+                    index = builder.add(index, builder.mul(pitch, _i64(s)))
+                    return _vector(builder, builder.gep(pointer, [index]))
+
+                reached = ir.Constant(WORDS, [-1] * AT_ONCE)
+                for s in range(count + 1):  # from the lowest bit on: a higher one decides, if they differ
+                    limit = row(theirs, phase, pitches[1], s)  # turned over
+                    reached = _majority(builder, row(ours, offset, pitches[0], s), limit, reached)
+                flips = row(theirs, phase, pitches[1], count + 1)
+                _store_vector(builder, builder.gep(to_words, [offset]), builder.xor(reached, flips))
 
         _for_each_size(context, builder, p, record, emit)
         return context.get_dummy_value()
@@ -232,31 +292,39 @@ def compare_slices(
 
 
 @intrinsic
-def expand_slices(typing: Any, p: Any, slices: Any, at: Any, y: Any, to: Any) -> Any:
-    """y[to + k] = the sum of signs whose number is bit k of slices[at], for k < 64; int32."""
+def expand_slices(
+    typing: Any, p: Any, slices: Any, word: Any, pixels: Any, y: Any, to: Any, step: Any
+) -> Any:
+    """y[to + q * step + k] = the sum of signs whose number is bit k of ``word`` of pixel q in slices, for each
+    of so many ``pixels`` and k < 64; int32."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        record, numbers, begin, target, place = args
-        pitch, terms = (load_field(context, builder, p, record, name) for name in ("slice_pitch", "terms"))
+        record, numbers, first, number, target, place, apart = args
+        pitch, terms, depth = (
+            load_field(context, builder, p, record, name) for name in ("slice_pitch", "terms", "depth")
+        )
+        words = _address(context, builder, slices, numbers, first)
 
         def emit(count: int) -> None:
             narrow = COUNTED[count]
-            least = builder.trunc(builder.neg(terms), narrow)
-            sums = _splat(builder, least, BLOCK)
-            for s in range(count + 1):
-                index = builder.add(begin, builder.mul(pitch, _i64(s)))
-                word = builder.load(_address(context, builder, slices, numbers, index))
-                more = builder.add(sums, ir.Constant(sums.type, [1 << s] * BLOCK))
-                sums = builder.select(_bits(builder, word), more, sums)
-            if narrow != _i32:
-                sums = builder.sext(sums, ir.VectorType(_i32, BLOCK))
-            _store(context, builder, y, target, place, sums)
+            least = _splat(builder, builder.trunc(builder.neg(terms), narrow), BLOCK)
+            with cgutils.for_range(builder, number, intp=_i64) as loop:
+                sums, pixel = least, builder.mul(loop.index, depth)
+                for s in range(count + 1):
+                    index = builder.add(pixel, builder.mul(pitch, _i64(s)))
+                    ones = _bits(builder, builder.load(builder.gep(words, [index])))
+                    more = builder.add(sums, ir.Constant(sums.type, [1 << s] * BLOCK))
+                    sums = builder.select(ones, more, sums)
+                if narrow != _i32:
+                    sums = builder.sext(sums, ir.VectorType(_i32, BLOCK))
+                at = builder.add(place, builder.mul(loop.index, apart))
+                _store(context, builder, y, target, at, sums)
 
         _for_each_size(context, builder, p, record, emit)
         return context.get_dummy_value()
 
     index = types.intp
-    return types.void(p, slices, index, y, index), generate
+    return types.void(p, slices, index, index, y, index, index), generate
 
 
 def _bits(builder: Any, word: Any) -> Any:

@@ -19,6 +19,7 @@ from fastconv.cpu.simd import LANES, copy_line
 from fastconv.cpu.xnor.borders import edges
 from fastconv.cpu.xnor.pixels import neighbours
 from fastconv.cpu.xnor.problem import UNIT
+from fastconv.cpu.xnor.slices import AT_ONCE
 
 STRIP_WORDS = 4096
 """Words of a strip from which on it takes no more rows: two thirds of a usual L1 cache."""
@@ -27,7 +28,7 @@ STRIP_COLUMNS = 1024
 """Columns of the result per strip."""
 
 STRIP = (
-    "band tile_rows tile_columns strip_rows pitch shift_count down across "
+    "band tile_rows tile_columns strip_rows pitch line_pixels shift_count down across "
     "depth multiplier lowest group_mask whole doublings "
 )
 """Fields of a record that say how strips are cut and laid out."""
@@ -39,37 +40,45 @@ rows of tables leave out, and how far those are apart."""
 
 @numba.njit(error_model="numpy")
 def lay_out(p, strip, image, i, j, m):
-    """The words under m rows of the result from (i, j) on: (plane, row, shift, column, depth)."""
-    shifts = carray(p.shifts, p.shift_count)
-    outside = np.uint64(0xFFFFFFFFFFFFFFFF) if p.outside > 0 else np.uint64(0)
-    count = p.pitch // p.depth
-    for c in range(p.channels):
-        for row in range((p.kernel_rows - 1) * p.band + (m - 1) * p.stride_rows + 1):
+    """The words under m rows of the result from (i, j) on: (plane, row, shift, column, depth).
+
+    What is outside is written only if it counts as a sign: else it is masked, or not looked at.
+    """
+    shifts, count = carray(p.shifts, p.shift_count), p.line_pixels
+    rows = (p.kernel_rows - 1) * p.band + (m - 1) * p.stride_rows + 1
+    for s in range(p.shift_count):
+        first = j * p.stride_columns + shifts[s] - p.left
+        lo = min(max(-(first // p.stride_columns), 0), count)
+        hi = max(min((p.columns - 1 - first) // p.stride_columns + 1, count), lo)
+        start = image * p.image_step + (first + lo * p.stride_columns) * p.column_step
+        for row in range(rows):
             y = i * p.stride_rows - p.top + row // p.band * p.dilation_rows + row % p.band
-            for s in range(p.shift_count):
-                first = j * p.stride_columns + shifts[s] - p.left
-                lo = min(max(-(first // p.stride_columns), 0), count)
-                hi = max(min((p.columns - 1 - first) // p.stride_columns + 1, count), lo)
-                if y < 0 or y >= p.rows:
-                    hi = lo
+            inside = 0 <= y < p.rows
+            for c in range(p.channels):
                 at = ((c * p.strip_rows + row) * p.shift_count + s) * p.pitch
-                line = strip[at : at + p.pitch]
-                line[: lo * p.depth] = outside
-                line[hi * p.depth :] = outside
-                if hi > lo:
-                    start = image * p.image_step + y * p.row_step
-                    start += (first + lo * p.stride_columns) * p.column_step
-                    lay_line(p, start, c, line[lo * p.depth : hi * p.depth])
+                if p.outside != 0:
+                    fill_line(p, strip[at : at + p.pitch], lo if inside else count, hi)
+                if inside and hi > lo:
+                    lay_line(p, start + y * p.row_step, c, strip[at + lo * p.depth : at + hi * p.depth])
+
+
+@numba.njit(error_model="numpy")
+def fill_line(p, line, lo, hi):
+    """The padding of a line whose pixels from ``lo`` on, before ``hi``, are inside."""
+    outside = np.uint64(0xFFFFFFFFFFFFFFFF) if p.outside > 0 else np.uint64(0)
+    for k in range(lo * p.depth):
+        line[k] = outside
+    for k in range(hi * p.depth, line.size):
+        line[k] = outside
 
 
 @numba.njit(error_model="numpy")
 def lay_line(p, start, c, line):
     """The words of pixels that are a stride apart in x, the first at ``start``, as filters see channel c."""
     step, depth = p.stride_columns * p.column_step, p.depth
-    x = carray(p.x, 1)
+    x = carray(p.x, start + line.size)
     if p.whole != 0 and step == depth:
-        source = carray(p.x, start + line.size)
-        copy_line(source[start : start + line.size], line)
+        copy_line(x[start : start + line.size], line)
         return
     for at in range(0, line.size, depth):
         for k in range(depth):
@@ -120,7 +129,7 @@ def strips_of(geometry: Window, channels: int, multiplier: int, depth: int, task
     height, width = geometry.output
     columns = min(STRIP_COLUMNS, width)
     shifts, slots, far = neighbours(geometry, columns)
-    pitch = (columns + far) * depth
+    pitch = whole_lines((columns + far) * depth)
 
     def band(m: int) -> int:
         """Rows from one of the kernel's to the next in a strip for m rows of the result."""
@@ -141,13 +150,19 @@ def strips_of(geometry: Window, channels: int, multiplier: int, depth: int, task
     ]
     numbers = {
         "band": band(m), "tile_rows": m, "tile_columns": columns, "strip_rows": rows(m), "pitch": pitch,
-        "shift_count": len(shifts), "down": -(-height // m), "across": across, "depth": depth,
-        "multiplier": multiplier, "group_mask": 2**channels - 1,
+        "line_pixels": columns + far, "shift_count": len(shifts), "down": -(-height // m), "across": across,
+        "depth": depth, "multiplier": multiplier, "group_mask": 2**channels - 1,
         "lowest": -1 if channels == 1 else sum(1 << k for k in range(0, UNIT, channels)),
         "whole": channels * multiplier == 1, "doublings": multiplier.bit_length() - 1,
     }  # fmt: skip
-    size = channels * rows(m) * len(shifts) * pitch + LANES
+    size = channels * rows(m) * len(shifts) * pitch + AT_ONCE
     return Strips(np.array(places, np.int64), np.array(shifts, np.int64), numbers, size)
+
+
+def whole_lines(words: int) -> int:
+    """So many words, and those missing to whole lines of the cache: vectors that begin at multiples of
+    them are loaded in half the time."""
+    return -(-words // LANES) * LANES
 
 
 class Edges(NamedTuple):
@@ -174,7 +189,7 @@ def edges_of(geometry: Window, channels: int, depth: int, slices: int, counted: 
         rows, columns, row_kinds, column_kinds = 0 * rows, 0 * columns, row_kinds[:1], column_kinds[:1]
     inside = np.flatnonzero(columns == 0)
     left, right = (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
-    middle = -(-LANES // depth)  # pixels that fill a vector: as many of those inside are in the tables
+    middle = -(-AT_ONCE // depth)  # pixels that fill a vector: as many of those inside are in the tables
     skipped = max(right - left - middle, 0)
     columns = np.delete(columns, slice(left + middle, left + middle + skipped))
     a0, a1 = np.array(row_kinds).T
@@ -189,7 +204,7 @@ def edges_of(geometry: Window, channels: int, depth: int, slices: int, counted: 
         _by_word((b0 <= taps) & (taps < b1), depth),
         {
             "left_words": left * depth, "right_words": right * depth, "skipped": skipped * depth,
-            "mask_pitch": columns.size * depth + LANES,
+            "mask_pitch": columns.size * depth + AT_ONCE,
         },
     )  # fmt: skip
 
@@ -198,4 +213,4 @@ def _by_word(bits: Any, depth: int) -> Array:
     """All ones or none for each of the ``depth`` words of a pixel, and room for a vector that begins with the
     last of a row."""
     words = np.repeat(-bits.astype(np.int64), depth, axis=-1).astype(np.uint64)
-    return np.ascontiguousarray(np.pad(words, [(0, 0)] * (words.ndim - 1) + [(0, LANES)]))
+    return np.ascontiguousarray(np.pad(words, [(0, 0)] * (words.ndim - 1) + [(0, AT_ONCE)]))
