@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from binary_calls import OF_FEW
 from fastconv import PackedFilters, PackedSigns, reference
 from strategies import FLOATS, arrays, laid_out, pairs, seeds, values
 
@@ -99,8 +100,8 @@ def depths(draw, rank):
     """Groups, and channels and filters of each; one of all for one image."""
     if rank == 2:
         return 1, 1, 1
-    if draw(st.integers(0, 4)) == 0:  # a filter or two for each channel
-        return draw(st.sampled_from([5, 64, 66])), 1, draw(st.integers(1, 2))
+    if draw(st.integers(0, 2)) == 0:
+        return draw(st.sampled_from([5, 64, 66, 130])), *draw(st.sampled_from(OF_FEW))
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     return groups, draw(st.sampled_from(CHANNELS)), draw(st.sampled_from(FILTERS))
 

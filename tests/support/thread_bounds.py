@@ -27,6 +27,7 @@ BOUNDS = {
     "fastconv.cpu.correlation.dense": ("SMALL_WORK",),
     "fastconv.cpu.correlation.tiling": ("SERIAL_PRODUCTS",),
     "fastconv.cpu.patches": ("SMALL",),
+    "fastconv.cpu.xnor.depthwise": ("SMALL_WORDS",),
     "fastconv.cpu.xnor.means": ("SMALL",),
     "fastconv.cpu.xnor.pack": ("SMALL",),
     "fastconv.cpu.xnor.pixels": ("SMALL_SUMS",),

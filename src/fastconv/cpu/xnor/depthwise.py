@@ -42,41 +42,41 @@ from fastconv.cpu.xnor.strips import EDGES, STRIP, edges_of, lay_out, strips_of,
 from fastconv.cpu.xnor.tiles import turn_over
 from fastconv.packed import PackedFilters, PackedSigns
 
-FEWEST_FILTERS = 24
-"""Fewer filters fill too little of a word: then lanes over pixels are faster."""
+FEWEST_FILTERS, FEWEST_IN_WORDS = 24, 3
+"""Filters from which on slices are counted: fewer fill too little of a word. The second is for results that
+are packed, or in which a pixel's filters are neighbours: there, lanes over pixels take longer."""
 
-MOST_CHANNELS = 16
-"""Channels of a group up to which slices are counted: a term is for 64 filters then, a word for 8."""
+MOST_CHANNELS = 8
+"""Channels of a group up to which slices are counted: a term is for 64 filters then, and a word for 8. With
+16, slices take 1.2 to 2 times as long as words."""
 
 SMALL_WORDS = 2**16
-"""Words of terms up to which one thread counts; a word of numbers that come out is as many as NUMBERS."""
+"""Words of terms up to which one thread counts: 12 us. A word of sums that come out is as many as SUMS."""
 
-NUMBERS = 32
+SUMS = 16
 
 BLOCK_WORDS = 512
 """Words of each slice that are counted before they are finished."""
 
 SLICED = record(
-    "x strip opposite places shifts masks outsides row_kinds ranges counted limits",
-    STRIP
-    + EDGES
-    + "slices strip_size counted_size limits_size slice_pitch filter_pitch phase_step block_rows "
-    "block_columns terms packed direct by_line",
+    "x strip opposite places mask_places shifts masks outsides row_kinds ranges counted limits",
+    f"{STRIP} {EDGES} slices strip_size counted_size limits_size slice_pitch filter_pitch phase_step "
+    "block_rows block_columns terms packed direct by_line",
     FINISH,
 )
 
 
 @kernel(
-    SLICED, x=np.uint64, strip=np.uint64, opposite=np.uint64, places=np.int64, shifts=np.int64,
-    masks=np.uint64, outsides=np.uint64, row_kinds=np.int64, ranges=np.int64,
-    counted=np.uint64, limits=np.uint64, **ELEMENTS,
+    SLICED, x=np.uint64, strip=np.uint64, opposite=np.uint64, places=np.int64,
+    mask_places=np.int64, shifts=np.int64, masks=np.uint64, outsides=np.uint64, row_kinds=np.int64,
+    ranges=np.int64, counted=np.uint64, limits=np.uint64, **ELEMENTS,
 )  # fmt: skip
 def count_slices(p, chunk, worker):
     """y = sum of signs of x * weight over each window, finished and stored.
 
-    x: words (N, H, W, w); opposite (terms, depth and 8 more): words of the filters' opposite signs, the first
-    again behind the last; places (terms,): of each term in a strip; masks, outsides, row_kinds and ranges:
-    see :class:`fastconv.cpu.xnor.strips.Edges`.
+    x: words (N, H, W, w); opposite (terms, filter_pitch): words of the filters' opposite signs, the first
+    again behind the last; places, shifts: see :class:`fastconv.cpu.xnor.strips.Strips`; mask_places, masks,
+    outsides, row_kinds, ranges: see :class:`fastconv.cpu.xnor.strips.Edges`.
     """
     first, last = share(p, chunk, p.images * p.down * p.across)
     if p.packed != 0:
@@ -179,12 +179,13 @@ def supports(spec: BinaryConv) -> bool:
     """Whether filters of a group see few channels, both powers of 2, and fill words."""
     channels, filters = spec.channels, spec.filters // spec.groups
     multiplier, rest = divmod(filters, channels)
+    by_pixel = spec.outcome == COMPARED or (spec.target.channels_last and spec.target.rank > 2)
     return (
         channels <= MOST_CHANNELS
         and not rest
         and filters <= UNIT
         and channels.bit_count() == multiplier.bit_count() == 1
-        and spec.filters >= FEWEST_FILTERS
+        and spec.filters >= (FEWEST_IN_WORDS if by_pixel else FEWEST_FILTERS)
         and counter_of(channels * spec.geometry.taps) > 0
     )
 
@@ -201,7 +202,7 @@ class SlicedConv:
         every = spec.channels * spec.groups
         self.pack, self.means = packing(spec), window_means(spec)
         packed = outcome == COMPARED
-        cost = spec.images * geometry.positions * depth * (terms + (0 if packed else NUMBERS))
+        cost = spec.images * geometry.positions * depth * (terms + (0 if packed else SUMS))
         workers = 1 if cost <= SMALL_WORDS else threads.threads()
         each = -(-threads.CHUNKS_EACH * workers // spec.images) if workers > 1 else 1
         strips = strips_of(geometry, channels, part // channels, depth, each)
@@ -229,11 +230,10 @@ class SlicedConv:
             {},
             {**scratch, **finish.scratch()},
             places=strips.places, shifts=strips.shifts, row_kinds=border.row_kinds, ranges=border.ranges,
-            outsides=border.outsides, masks=border.masks,
+            outsides=border.outsides, masks=border.masks, mask_places=border.mask_places,
             **{f"{name}_size": size for name, size in scratch.items()},
             slices=slices, slice_pitch=slice_pitch, filter_pitch=pitch, phase_step=AT_ONCE % depth,
-            terms=terms,
-            block_rows=rows, block_columns=columns, packed=packed, by_line=finish.by_line,
+            terms=terms, block_rows=rows, block_columns=columns, packed=packed, by_line=finish.by_line,
             images=spec.images, line=UNIT,
             direct=outcome.numbers and not (outcome.steps or outcome.signs or finish.by_line),
             finish_rows=0 if packed else finish.of_rows(),
@@ -267,7 +267,7 @@ def packing(spec: BinaryConv) -> Callable[[Array], Array]:
 
 
 def opposite_signs(filters: PackedFilters) -> Array:
-    """Of each term, the opposite signs of all filters as words, and the first 8 again behind the last."""
+    """Of each term, the opposite signs of all filters as words, and the first again behind the last."""
     o, c, kh, kw = filters.shape
     signs = PackedSigns(filters.words, c).unpack().reshape(o, kh * kw * c)
     negative = np.ascontiguousarray(signs.T < 0)

@@ -2,7 +2,7 @@
 
 A window's number is 2 * (terms in which signs agree) + (terms outside the image): from 0 to twice the number
 of terms, and a sum of signs, plus the number of terms. Slice 0 is the lowest bit. Slices are rows of words,
-one for each word of a line of pixels; 8 words, whosever they are, are done in one vector.
+one for each word of neighbouring pixels, and a vector has the next words, of one pixel or of several.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fastconv.cpu.simd import (
     _store,
 )
 
-COUNTED = {4: _i8, 8: _i16, 16: _i32}
+COUNTED = {4: _i8, 8: _i16, 12: _i16}
 """How many slices of a counter there is code for, each for windows of up to 2**slices - 1 terms, and the
 integers that their sums fit into."""
 
@@ -176,7 +176,8 @@ class _Count:
         same = builder.xor(word, opposite)
         if not self.edge:
             return same
-        mask = builder.add(builder.mul(term, self.field("mask_pitch")), self.edge[1])
+        mask = builder.load(builder.gep(self.field("mask_places"), [term]))
+        mask = builder.add(mask, self.edge[1])
         return builder.and_(same, _vector(builder, builder.gep(self.field("masks"), [mask])))
 
     def _outside(self, s: int) -> Any:
@@ -295,8 +296,8 @@ def compare_slices(
 def expand_slices(
     typing: Any, p: Any, slices: Any, word: Any, pixels: Any, y: Any, to: Any, step: Any
 ) -> Any:
-    """y[to + q * step + k] = the sum of signs whose number is bit k of ``word`` of pixel q in slices, for each
-    of so many ``pixels`` and k < 64; int32."""
+    """y[to + q * step + k] = the sum of signs whose number is bit k of ``word`` of pixel q in slices, for
+    each of so many ``pixels`` and k < 64; int32."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         record, numbers, first, number, target, place, apart = args
@@ -315,10 +316,8 @@ def expand_slices(
                     ones = _bits(builder, builder.load(builder.gep(words, [index])))
                     more = builder.add(sums, ir.Constant(sums.type, [1 << s] * BLOCK))
                     sums = builder.select(ones, more, sums)
-                if narrow != _i32:
-                    sums = builder.sext(sums, ir.VectorType(_i32, BLOCK))
                 at = builder.add(place, builder.mul(loop.index, apart))
-                _store(context, builder, y, target, at, sums)
+                _store(context, builder, y, target, at, builder.sext(sums, ir.VectorType(_i32, BLOCK)))
 
         _for_each_size(context, builder, p, record, emit)
         return context.get_dummy_value()
