@@ -23,7 +23,7 @@ from fastconv.cpu import bits, threads
 from fastconv.cpu.arrays import Array, aligned, native
 from fastconv.cpu.kernels import Job, call_with, kernel, own, record, share
 from fastconv.cpu.simd import copy_line
-from fastconv.cpu.vectors import load_row, nonzero
+from fastconv.cpu.vectors import load_some, nonzero
 from fastconv.cpu.xnor.epilogue import Finish
 from fastconv.cpu.xnor.means import window_means
 from fastconv.cpu.xnor.pack import packing_padded
@@ -94,8 +94,9 @@ def lay_out_thresholds(p, limits):
     tau, flip = carray(p.tau, 1), carray(p.flip, 1)
     pitch, every = p.filter_pitch, p.groups * p.filters
     for d in range(p.depth):
-        lay_out_limits(p, tau, d * UNIT, every - d * UNIT, limits, d)
-        limits[(p.slices + 1) * pitch + d] = nonzero(load_row(flip, d * UNIT))
+        width = every - d * UNIT
+        lay_out_limits(p, load_some(tau, d * UNIT, width), width, limits, d)
+        limits[(p.slices + 1) * pitch + d] = nonzero(load_some(flip, d * UNIT, width))
     for s in range(p.slices + 2):
         for d in range(p.depth, pitch):
             limits[s * pitch + d] = limits[s * pitch + d % p.depth]
@@ -197,12 +198,11 @@ class SlicedConv:
         geometry, channels, part = spec.geometry, spec.channels, spec.filters // spec.groups
         outcome, terms, depth = spec.outcome, channels * geometry.taps, -(-spec.filters // UNIT)
         last = spec.target.channels_last and spec.target.rank > 2
-        self.spec, self.depth = spec, depth
+        self.spec, self.packed = spec, outcome == COMPARED
         self.finish = finish = Finish(outcome, spec.shape, spec.logical, last)
         every = spec.channels * spec.groups
         self.pack, self.means = packing(spec), window_means(spec)
-        packed = outcome == COMPARED
-        cost = spec.images * geometry.positions * depth * (terms + (0 if packed else SUMS))
+        cost = spec.images * geometry.positions * depth * (terms + (0 if self.packed else SUMS))
         workers = 1 if cost <= SMALL_WORDS else threads.threads()
         each = -(-threads.CHUNKS_EACH * workers // spec.images) if workers > 1 else 1
         strips = strips_of(geometry, channels, part // channels, depth, each)
@@ -215,7 +215,8 @@ class SlicedConv:
             channels=channels, outside=spec.pad_value,
         )  # fmt: skip
         pitch = whole_lines(depth + AT_ONCE)
-        room = max(min(UNIT, BLOCK_WORDS // depth), 1)  # pixels of a block
+        room = max(BLOCK_WORDS // depth, 1)  # pixels of a block
+        room = room if self.packed else min(room, UNIT)
         columns = min(room, strips.numbers["tile_columns"])
         rows = max(room // columns, 1) if columns == geometry.output[1] else 1
         slice_pitch = whole_lines(room * depth + AT_ONCE)
@@ -233,17 +234,17 @@ class SlicedConv:
             outsides=border.outsides, masks=border.masks, mask_places=border.mask_places,
             **{f"{name}_size": size for name, size in scratch.items()},
             slices=slices, slice_pitch=slice_pitch, filter_pitch=pitch, phase_step=AT_ONCE % depth,
-            terms=terms, block_rows=rows, block_columns=columns, packed=packed, by_line=finish.by_line,
+            terms=terms, block_rows=rows, block_columns=columns, packed=self.packed, by_line=finish.by_line,
             images=spec.images, line=UNIT,
             direct=outcome.numbers and not (outcome.steps or outcome.signs or finish.by_line),
-            finish_rows=0 if packed else finish.of_rows(),
+            finish_rows=0 if self.packed else finish.of_rows(),
             finish_lines=finish.of_lines() if finish.by_line and outcome.steps else 0,
             **strips.numbers, **border.numbers, **problem, **finish.values(),
         )  # fmt: skip
 
     def __call__(self, x: Array, filters: PackedFilters, epilogue: Epilogue, out: Array | None) -> Any:
         finish = self.finish
-        values = finish.given(epilogue)
+        values = thresholds(epilogue, self.spec.filters) if self.packed else finish.given(epilogue)
         targets = finish.targets(out, [x, filters.words, *values.values()])
         if self.means is not None:
             values = {**values, "window": self.means(x)}
@@ -253,6 +254,20 @@ class SlicedConv:
 
 
 plan = SlicedConv
+
+
+def thresholds(epilogue: Epilogue, filters: int) -> dict[str, Array]:
+    """Thresholds and flips of all filters, as they are wherever they can be read so: the kernel lays them
+    out."""
+
+    def row(numbers: Any, dtype: Any) -> Array:
+        given = np.ascontiguousarray(numbers, dtype)
+        return given if given.size == filters else np.full(filters, given[0])
+
+    found: dict[str, Array] = epilogue.derived(
+        "slices", lambda: {"tau": row(epilogue.tau, np.int32), "flip": row(epilogue.flip, np.uint8)}
+    )
+    return found
 
 
 def packing(spec: BinaryConv) -> Callable[[Array], Array]:

@@ -26,7 +26,6 @@ from fastconv.cpu.simd import (
     _i16,
     _i32,
     _i64,
-    _load,
     _splat,
     _store,
 )
@@ -218,16 +217,15 @@ def _store_vector(builder: Any, pointer: Any, vector: Any) -> None:
 
 
 @intrinsic
-def lay_out_limits(typing: Any, p: Any, tau: Any, first: Any, width: Any, limits: Any, to: Any) -> Any:
-    """limits[s * p.filter_pitch + to] = slice s, every bit turned over, of the least numbers that reach
-    tau[first + k], for k < 64: a number that no window has from ``width`` on."""
+def lay_out_limits(typing: Any, p: Any, tau: Any, width: Any, limits: Any, to: Any) -> Any:
+    """limits[s * p.filter_pitch + to] = slice s, every bit turned over, of the least numbers that reach the
+    thresholds of a vector ``tau``: a number that no window has from ``width`` on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        record, thresholds, begin, lanes, target, at = args
-        kind = ir.VectorType(_i32, BLOCK)
+        record, values, lanes, target, at = args
+        kind = values.type
         terms = builder.trunc(load_field(context, builder, p, record, "terms"), _i32)
         low, high = builder.neg(terms), builder.add(terms, _i32(1))
-        values = _load(context, builder, tau, thresholds, begin, BLOCK)
         low, high = _splat(builder, low, BLOCK), _splat(builder, high, BLOCK)
         values = builder.select(builder.icmp_signed("<", values, low), low, values)
         beyond = builder.icmp_signed(">", values, high)
@@ -247,8 +245,7 @@ def lay_out_limits(typing: Any, p: Any, tau: Any, first: Any, width: Any, limits
         _for_each_size(context, builder, p, record, emit)
         return context.get_dummy_value()
 
-    index = types.intp
-    return types.void(p, tau, index, index, limits, index), generate
+    return types.void(p, tau, types.intp, limits, types.intp), generate
 
 
 @intrinsic
