@@ -179,13 +179,11 @@ def expand_block(p, worker, counted, m, image, pixel):
 def supports(spec: BinaryConv) -> bool:
     """Whether filters of a group see few channels, both powers of 2, and fill words."""
     channels, filters = spec.channels, spec.filters // spec.groups
-    multiplier, rest = divmod(filters, channels)
+    if not 0 < channels <= MOST_CHANNELS or filters % channels or filters > UNIT:
+        return False
     by_pixel = spec.outcome == COMPARED or (spec.target.channels_last and spec.target.rank > 2)
     return (
-        channels <= MOST_CHANNELS
-        and not rest
-        and filters <= UNIT
-        and channels.bit_count() == multiplier.bit_count() == 1
+        channels.bit_count() == filters.bit_count() == 1
         and spec.filters >= (FEWEST_IN_WORDS if by_pixel else FEWEST_FILTERS)
         and counter_of(channels * spec.geometry.taps) > 0
     )
