@@ -13,6 +13,8 @@ from binary_calls import (
     threshold,
     to_backend,
 )
+from epilogue_cases import Case
+from epilogue_cases import check as check_case
 from fastconv import Threshold, pack_signs, reference, xnor_conv2d
 from fastconv.cpu.xnor import depthwise, strips
 from plans import planned_anew
@@ -120,6 +122,25 @@ def test_tiles_and_blocks_of_any_size_equal_reference(backend, data):
         actual = xnor_conv2d(x, weight, data_format=data_format, **call.options)
     expected = expected_of_convolution(x, weight, call.options, call.terms, data_format)
     assert_result(backend, actual, *expected)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("signed", [False, True], ids=["numbers", "numbers and signs"])
+@pytest.mark.parametrize("channels", [64, 96, 130])
+@pytest.mark.parametrize("width", [5, 70])
+def test_every_step_may_follow(backend, width, channels, signed, data_format):
+    last = data_format == "NHWC"
+    x, weight = values(0, (2, channels, 3, width), "f4"), values(1, (channels, 1, 3, 3), "f4", magnitude=1.0)
+    residual = values(2, (2, channels, 3, width), "f4")
+    x, residual = (np.moveaxis(a, 1, -1) if last else a for a in (x, residual))
+    plain = {"groups": channels, "padding": 1, "data_format": data_format}
+    activation = [("prelu", values(3, (channels,), "f4")), ("clamp", -9.0, 9.0), "relu", ("shift", 0.5)]
+    ending = {"scale": "xnor", "residual": residual, "activation": activation} | (
+        {"signs": 2.0} if signed else {}
+    )
+    for pad_value in (0, 1):
+        case = Case(x, weight, plain | {"pad_value": pad_value}, ending, -1 if last else -3)
+        check_case(backend, case, case.run(backend, xnor_conv2d), reference.xnor_conv2d)
 
 
 def test_packed_images_are_read_where_they_lie(backend):
