@@ -121,6 +121,21 @@ FAULTS: list[Fault] = [
         ),
     ),
     *of(
+        "cpu/xnor/counting.py",
+        (
+            "twos are counted twice",
+            "self._full(builder.load(counters[1]), twos, carry)",
+            "self._full(builder.load(counters[1]), twos, twos)",
+            SLICED,
+        ),
+        (
+            "terms outside count as terms that differ",
+            "starts = [self._outside(s) if self.edge else zero for s in range(count + 1)]",
+            "starts = [zero for s in range(count + 1)]",
+            SLICED,
+        ),
+    ),
+    *of(
         "cpu/xnor/slices.py",
         (
             "no sum is above all thresholds",
@@ -132,18 +147,6 @@ FAULTS: list[Fault] = [
             "filters beyond the last have signs",
             "builder.select(builder.or_(beyond, outside), high, values)",
             "builder.select(beyond, high, values)",
-            SLICED,
-        ),
-        (
-            "twos are counted twice",
-            "self._full(builder.load(counters[1]), twos, carry)",
-            "self._full(builder.load(counters[1]), twos, twos)",
-            SLICED,
-        ),
-        (
-            "terms outside count as terms that differ",
-            "starts = [self._outside(s) if self.edge else zero for s in range(count + 1)]",
-            "starts = [zero for s in range(count + 1)]",
             SLICED,
         ),
         (

@@ -24,6 +24,7 @@ from fastconv.cpu.arrays import Array, aligned, native
 from fastconv.cpu.kernels import Job, call_with, kernel, own, record, share
 from fastconv.cpu.simd import copy_line
 from fastconv.cpu.vectors import load_some, nonzero
+from fastconv.cpu.xnor.counting import count_terms, count_terms_inside
 from fastconv.cpu.xnor.epilogue import Finish
 from fastconv.cpu.xnor.means import window_means
 from fastconv.cpu.xnor.pack import packing_padded
@@ -31,8 +32,6 @@ from fastconv.cpu.xnor.problem import ELEMENTS, FINISH, UNIT
 from fastconv.cpu.xnor.slices import (
     AT_ONCE,
     compare_slices,
-    count_terms,
-    count_terms_inside,
     counter_of,
     expand_slices,
     lay_out_limits,

@@ -38,7 +38,6 @@ EDGES = "left_words right_words skipped mask_pitch"
 """Fields that say where in a row the words begin and end whose terms are all inside, how many of those the
 rows of tables leave out, and how far those are apart."""
 
-
 NO_EDGE = 2**60
 """Where the words of a row end whose terms are all inside, if those of the last one are."""
 
