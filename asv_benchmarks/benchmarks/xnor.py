@@ -91,6 +91,25 @@ class XnorConv2dFewChannels:
         fastconv.xnor_conv2d(self.x, self.filters, **self.options)
 
 
+class XnorConv2dDepthwise:
+    """Each channel by a filter of its own, and groups of 4 channels, to integers, numbers and signs."""
+
+    params, param_names = [[1, 4], ["integers", "alpha", "threshold"]], ["channels", "output"]
+
+    def setup(self, channels, output):
+        self.x, groups = signs(8, 14, 14, 256), 256 // channels
+        self.filters = fastconv.pack_filters(normal(256, channels, 3, 3))
+        self.options = {"groups": groups, "padding": 1, "data_format": "NHWC"}
+        if output == "alpha":
+            self.options["scale"] = "alpha"
+        if output == "threshold":
+            self.options["threshold"] = fastconv.Threshold(np.zeros(256, np.int32), np.zeros(256, np.bool_))
+        self.time_xnor_conv2d(channels, output)
+
+    def time_xnor_conv2d(self, channels, output):
+        fastconv.xnor_conv2d(self.x, self.filters, **self.options)
+
+
 class XnorConv2dOutput:
     """From signs to signs by a threshold, and the scales of XNOR-Net."""
 

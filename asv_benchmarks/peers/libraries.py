@@ -74,13 +74,13 @@ def torch_call(prepare: Callable[[Any], Call]) -> Call | None:
     return run
 
 
-def torch_convolution(x: Array, weight: Array, *, channels_last: bool) -> Call | None:
+def torch_convolution(x: Array, weight: Array, *, channels_last: bool, groups: int = 1) -> Call | None:
     """float32 convolution with padding 1 of x (N, C, H, W)."""
 
     def prepare(module: Any) -> Call:
         layout = module.channels_last if channels_last else module.contiguous_format
         image, filters = (module.from_numpy(a).to(memory_format=layout) for a in (x, weight))
-        return lambda: module.nn.functional.conv2d(image, filters, padding=1)
+        return lambda: module.nn.functional.conv2d(image, filters, padding=1, groups=groups)
 
     return torch_call(prepare)
 

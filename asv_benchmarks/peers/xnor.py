@@ -18,13 +18,15 @@ from peers.compare import BLAS_REST, Comparison, Rival, compared, pace, rounding
 from peers.table import Array, Line, Mean, Row, Settings, Target, judged
 
 SHAPES = ((64, 56, 64), (128, 28, 128), (256, 14, 256), (512, 7, 512), (256, 56, 256))  # C, H = W, O
+DEPTHWISE_SHAPES = ((128, 56), (256, 14))  # C, H = W
 BATCHES, LAYOUTS = (1, 8), ("NCHW", "NHWC")
 OPENVINO, INT8 = "OpenVINO BinaryConvolution", "PyTorch int8"
 FLOAT_LAST, FLOAT = "PyTorch float32, channels last", "PyTorch float32, contiguous"
 IM2COL = "NumPy float32 im2col + matmul"
-ENDS, PACKED, OTHERS, PHASES, BESIDE = (
+ENDS, PACKED, DEPTHWISE, OTHERS, PHASES, BESIDE = (
     "Binary convolution: float32 in, int32 out, 3×3, padding 1",
     "Binary convolution: packed in, packed out",
+    "Depthwise binary convolution: NHWC, 3×3, padding 1",
     "Other binary operations",
     "Phases of xnor_conv2d (batch 1, NCHW)",
     "xnor_conv2d beside NumPy",
@@ -66,6 +68,12 @@ def rows() -> list[Row]:
         for batch in BATCHES
         for shape in SHAPES
     ]
+    depthwise = [
+        compared(DEPTHWISE, depthwise_name(batch, shape, kind), partial(one_by_one, batch, shape, kind))
+        for batch in BATCHES
+        for shape in DEPTHWISE_SHAPES
+        for kind in DEPTHWISE_KINDS
+    ]
     phases = [
         Row(PHASES, f"phases of {layer_name(1, shape, 'NCHW')}", partial(phases_of, shape))
         for shape in SHAPES
@@ -80,7 +88,7 @@ def rows() -> list[Row]:
         )
         for shape in SHAPES
     ]
-    return [*ends, *packed, *others, *phases, *beside]
+    return [*ends, *packed, *depthwise, *others, *phases, *beside]
 
 
 def means() -> list[Mean]:
@@ -142,6 +150,45 @@ def packed_to_packed(batch: int, shape: tuple[int, int, int], settings: Settings
     return Comparison(
         lambda: xnor_conv2d(signs, layer.filters, padding=1, threshold=threshold, out=out),
         [Rival("popcount bound", layer.products / popcount_rate(), target)],
+    )
+
+
+DEPTHWISE_KINDS = {"float32 in, int32 out": 1.0, "float32 in, α·y out": 1.0, "packed in, packed out": 5.0}
+"""What goes in and comes out, and how many times as fast as float32 that is to be."""
+
+
+def depthwise_name(batch: int, shape: tuple[int, int], kind: str) -> str:
+    c, h = shape
+    return f"xnor_conv2d {batch}×{c}×{h}², depthwise, {kind}"
+
+
+def one_by_one(batch: int, shape: tuple[int, int], kind: str, settings: Settings) -> Comparison:
+    """Each channel by a filter of its own, beside PyTorch's float32 on signs, channels last."""
+    c, full = shape
+    h = min(full, settings.pick(full, 7))
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((batch, h, h, c), np.float32)
+    weight = rng.standard_normal((c, 1, 3, 3), np.float32)
+    filters, signs = pack_filters(weight), pack_signs(x)
+    options: dict[str, Any] = {"padding": 1, "groups": c, "data_format": "NHWC"}
+    threshold = Threshold(np.zeros(c, np.int32), np.zeros(c, np.bool_))
+    image, ending = {
+        "float32 in, int32 out": (x, {}),
+        "float32 in, α·y out": (x, {"scale": "alpha"}),
+        "packed in, packed out": (signs, {"threshold": threshold}),
+    }[kind]
+
+    def read(result: Any) -> Array:
+        sums: Array = result.numpy().transpose(0, 2, 3, 1)
+        return pack_signs(sums).words if "threshold" in ending else sums * (filters.alpha if ending else 1)
+
+    first, second = (
+        np.where(a >= 0, np.float32(1), np.float32(-1)) for a in (x.transpose(0, 3, 1, 2), weight)
+    )
+    rival = libraries.torch_convolution(first, second, channels_last=True, groups=c)
+    return Comparison(
+        lambda: xnor_conv2d(image, filters, **options, **ending),
+        [Rival(FLOAT_LAST, rival, Target(DEPTHWISE_KINDS[kind]), read=read)],
     )
 
 

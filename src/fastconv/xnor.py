@@ -33,7 +33,7 @@ from fastconv._specs.xnor import (
     linear_shape,
     pool_spec,
 )
-from fastconv.packed import PackedFilters, PackedSigns, Threshold
+from fastconv.packed import PackedFilters, PackedSigns, Threshold, made_signs
 
 
 @adapted
@@ -563,9 +563,9 @@ def _given_out(found: Any, outcome: Outcome, filters: int) -> Any:
     if not outcome.signs:
         return found
     if not outcome.numbers:
-        return PackedSigns(found, filters)
+        return made_signs(found, filters)
     numbers, words = found
-    return numbers, PackedSigns(words, filters)
+    return numbers, made_signs(words, filters)
 
 
 def _words_of(*operands: Any) -> list[Any]:

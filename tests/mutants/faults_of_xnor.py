@@ -20,6 +20,11 @@ STEPS = "test_xnor_epilogue.py::test_a_list_of_activations_may_be_long"
 LONG_ROWS = "test_xnor_epilogue.py::test_rows_longer_than_a_tile"
 ROUNDED = "test_xnor_epilogue.py::test_products_and_sums_are_rounded_twice_or_once"
 LINEAR = "test_xnor_products.py::test_linear_equals_reference"
+SLICED = "test_xnor_depthwise.py::test_words_of_one_pixel_and_of_several_in_a_vector"
+FEW_CHANNELS = "test_xnor_depthwise.py::test_groups_of_few_channels_and_of_more_filters"
+EVERY_SUM = "test_xnor_depthwise.py::test_thresholds_at_every_sum_and_beyond"
+LONG_STRIPS = "test_xnor_depthwise.py::test_rows_longer_than_a_strip_and_images_higher"
+SLICED_CALLS = f"{CONV}[numpy-depthwise-integers] & {CONV}[numpy-depthwise-signs]"
 MATMUL = "test_xnor_products.py::test_matmul_equals_reference"
 MEANS = "test_xnor_magnitudes.py::test_activation_scale_equals_reference[numpy]"
 ALPHA = "test_xnor_magnitudes.py::test_pack_filters_equals_reference[numpy]"
@@ -80,6 +85,136 @@ FAULTS: list[Fault] = [
             "sums = own(p, p.sums, 0, p.sums_size)",
             OWN_SCRATCH + "[xnor_conv2d, one channel]",
         ),
+    ),
+    *of(
+        "cpu/xnor/depthwise.py",
+        (
+            "windows that reach out on the left are taken for the inside",
+            "if kind == 0 and q + v >= p.left_words:",
+            "if kind == 0:",
+            SLICED,
+        ),
+        (
+            "windows that reach out above and below are taken for the inside",
+            "if kind == 0 and q + v >= p.left_words:",
+            "if q + v >= p.left_words:",
+            SLICED,
+        ),
+        (
+            "windows that reach out on the right are taken for the inside",
+            "min(p.right_words - q, -(-words",
+            "min(p.right_words, -(-words",
+            LONG_STRIPS,
+        ),
+        (
+            "long rows end with the masks of their middle",
+            "q + v - p.skipped)",
+            "q + v - p.skipped - p.depth)",
+            LONG_STRIPS,
+        ),
+        (
+            "all vectors of a row begin with the first word of filters",
+            "(q + v) % p.depth, inside,",
+            "0, inside,",
+            SLICED,
+        ),
+        (
+            "the last words of a row are compared with the first thresholds",
+            "limits, whole % p.depth, counted, 0)",
+            "limits, 0, counted, 0)",
+            SLICED,
+        ),
+        (
+            "strides between rows of a strip are forgotten",
+            "line = p.stride_rows * p.shift_count * p.pitch",
+            "line = p.shift_count * p.pitch",
+            SLICED_CALLS,
+        ),
+        (
+            "all workers count in one place",
+            "own(p, p.counted, worker, p.counted_size)",
+            "own(p, p.counted, 0, p.counted_size)",
+            OWN_SCRATCH + "[xnor_conv2d, depthwise]",
+        ),
+    ),
+    *of(
+        "cpu/xnor/counting.py",
+        (
+            "twos are counted twice",
+            "self._full(builder.load(counters[1]), twos, carry)",
+            "self._full(builder.load(counters[1]), twos, twos)",
+            SLICED,
+        ),
+        (
+            "terms outside count as terms that differ",
+            "starts = [self._outside(s) if self.edge else zero for s in range(count + 1)]",
+            "starts = [zero for s in range(count + 1)]",
+            SLICED,
+        ),
+    ),
+    *of(
+        "cpu/xnor/slices.py",
+        (
+            "no sum is above all thresholds",
+            "low, high = builder.neg(terms), builder.add(terms, _i32(1))",
+            "low, high = builder.neg(terms), terms",
+            EVERY_SUM,
+        ),
+        (
+            "filters beyond the last have signs",
+            "builder.select(builder.or_(beyond, outside), high, values)",
+            "builder.select(beyond, high, values)",
+            SLICED,
+        ),
+        (
+            "flips are those of the first word",
+            "flips = row(theirs, phase, pitches[1], count + 1)",
+            "flips = row(theirs, zero, pitches[1], count + 1)",
+            SLICED,
+        ),
+    ),
+    *of(
+        "cpu/xnor/strips.py",
+        (
+            "rows step as columns do",
+            "y = i * p.stride_rows - p.top",
+            "y = i * p.stride_columns - p.top",
+            SLICED_CALLS,
+        ),
+        (
+            "what is outside is +1 if it is a sign",
+            "if p.outside > 0 else np.uint64(0)",
+            "if p.outside != 0 else np.uint64(0)",
+            SLICED,
+        ),
+        (
+            "channels of a group are seen by the filters of the group before",
+            "word >> np.uint64(c) & np.uint64(p.lowest)",
+            "word >> np.uint64(c)",
+            FEW_CHANNELS,
+        ),
+        (
+            "all filters of a word see its first groups",
+            "(k & (p.multiplier - 1)) << (6 - p.doublings)",
+            "0",
+            FEW_CHANNELS,
+        ),
+    ),
+    *of(
+        "cpu/xnor/strips.py",
+        (
+            "a tap outside counts once for all channels",
+            "(b1 - b0)) * channels",
+            "(b1 - b0))",
+            FEW_CHANNELS,
+        ),
+        (
+            "fewer pixels than fill a vector are between the edges in tables",
+            "middle = -(-AT_ONCE // depth)",
+            "middle = AT_ONCE // depth // 2",
+            LONG_STRIPS,
+        ),
+        compiled=False,
     ),
     *of(
         "cpu/xnor/words.py",

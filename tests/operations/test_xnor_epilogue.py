@@ -29,7 +29,15 @@ def test_convolution_equals_reference(backend, data, data_format, signed):
 @EACH_FORMAT
 @given(data=st.data())
 def test_deep_convolution_equals_reference(backend, data, data_format, signed):
-    case = data.draw(convolutions(data_format, signed, deep=True))
+    case = data.draw(convolutions(data_format, signed, "deep"))
+    check(backend, case, case.run(backend, xnor_conv2d), reference.xnor_conv2d)
+
+
+@EACH_KIND
+@EACH_FORMAT
+@given(data=st.data())
+def test_depthwise_convolution_equals_reference(backend, data, data_format, signed):
+    case = data.draw(convolutions(data_format, signed, "depthwise"))
     check(backend, case, case.run(backend, xnor_conv2d), reference.xnor_conv2d)
 
 

@@ -22,8 +22,9 @@ GROUPS = {
 """For each number of groups, the channels and filters of one."""
 
 GROUPINGS = ("whole", "groups", "depthwise")
-DEPTHWISE = (2, 3, 9, 64, 65, 70)
-"""Groups of one channel each."""
+DEPTHWISE = (2, 3, 9, 64, 65, 70, 130)
+OF_FEW = ((1, 1), (1, 1), (1, 1), (1, 2), (1, 8), (2, 2), (2, 4), (4, 4), (8, 8), (2, 3), (3, 3))
+"""Groups of one channel or a few, and the channels and filters of one."""
 
 WEIGHTS = ("?", "i1", "i8", *FLOATS)
 OUTPUTS = (
@@ -58,7 +59,7 @@ def convolutions(
     kind = draw(st.sampled_from(kinds))
     groups = draw(st.sampled_from([2, 3])) if kind == "groups" else 1
     if kind == "depthwise":
-        groups, channels, filters = draw(st.sampled_from(DEPTHWISE)), 1, draw(st.sampled_from([1, 1, 2]))
+        groups, (channels, filters) = draw(st.sampled_from(DEPTHWISE)), draw(st.sampled_from(OF_FEW))
     else:
         channels, filters = (draw(st.sampled_from(sizes)) for sizes in GROUPS[groups])
     products = groups * channels * filters

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from binary_calls import OF_FEW
 from fastconv import PackedFilters, PackedSigns, reference
 from strategies import FLOATS, arrays, laid_out, pairs, seeds, values
 
@@ -95,23 +96,34 @@ def geometries(draw):
 
 
 @st.composite
+def many_groups(draw):
+    """Groups, and channels and filters of each: one channel or a few."""
+    return draw(st.sampled_from([5, 64, 66, 130])), *draw(st.sampled_from(OF_FEW))
+
+
+@st.composite
 def depths(draw, rank):
     """Groups, and channels and filters of each; one of all for one image."""
     if rank == 2:
         return 1, 1, 1
-    if draw(st.integers(0, 4)) == 0:  # a filter or two for each channel
-        return draw(st.sampled_from([5, 64, 66])), 1, draw(st.integers(1, 2))
+    if draw(st.integers(0, 4)) == 0:
+        return draw(many_groups())
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     return groups, draw(st.sampled_from(CHANNELS)), draw(st.sampled_from(FILTERS))
 
 
 @st.composite
-def convolutions(draw, data_format, signed, deep=False):
-    """A convolution of any kind of input and filters, its result never empty. ``deep``: of many channels, and
-    of filters that go by words."""
-    rank = draw(st.sampled_from([3, 4] if deep else [2, 3, 4, 4, 4, 4]))
+def convolutions(draw, data_format, signed, kind="any"):
+    """A convolution of any kind of input and filters, its result never empty. "deep": of many channels, and
+    of filters that go by words; "depthwise": of many groups of one channel or of a few."""
+    rank = draw(st.sampled_from([2, 3, 4, 4, 4, 4] if kind == "any" else [3, 4]))
     kernel, size, plain = draw(geometries())
-    groups, channels, filters = draw(st.tuples(*map(st.sampled_from, DEEP)) if deep else depths(rank))
+    of_kind = {
+        "any": depths(rank),
+        "deep": st.tuples(*map(st.sampled_from, DEEP)),
+        "depthwise": many_groups(),
+    }
+    groups, channels, filters = draw(of_kind[kind])
     plain |= {"groups": groups, "data_format": data_format}
     shape = (draw(st.integers(1, 2)) if rank == 4 else 1, groups * channels, *size)
     x = values(draw(seeds), shape, draw(st.sampled_from(["f4", "f4", "f8", "i2", "?"])))

@@ -57,7 +57,11 @@ def finishing(p: Any) -> Iterator[str]:
         return
     from fastconv.cpu.xnor import steps
 
-    if getattr(p, "direct", 0) and p.filters % 8 == 0:
+    if getattr(p, "packed", 0):
+        yield "compared in slices"
+        return
+    whole = p.groups * p.filters % 64 if hasattr(p, "slices") else p.filters % 8
+    if getattr(p, "direct", 0) and whole == 0:
         yield "direct"
         return
     by_line = p.by_line and (p.step_count or not p.finish_rows)

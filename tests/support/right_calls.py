@@ -283,6 +283,16 @@ LARGE = dict(
             {"x": array(4, 1, 300, 300), "weight": array(2, 1, 3, 3)},
             padding=1,
         ),
+        _called(
+            "xnor_conv2d, depthwise",
+            {"x": array(4, 130, 50, 60), "weight": array(130, 1, 3, 3)},
+            padding=1, groups=130,
+        ),
+        _called(
+            "xnor_conv2d, depthwise, packed",
+            {"x": signs(4, 50, 60, 130), "weight": array(130, 1, 3, 3), "threshold": threshold(130)},
+            padding=1, groups=130,
+        ),
         _called("activation_scale", {"x": array(8, 3, 200, 300)}, kernel_size=3, padding=1),
         _called("binary_max_pool2d", {"x": signs(4, 128, 300, 130)}, kernel_size=3, stride=1),
     ]

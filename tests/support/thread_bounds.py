@@ -31,6 +31,8 @@ BOUNDS = {
     "fastconv.cpu.exchange": ("SMALL",),
     "fastconv.cpu.patches.col2im": ("SMALL",),
     "fastconv.cpu.patches.im2col": ("SMALL",),
+    "fastconv.cpu.xnor.channelwise": ("SMALL",),
+    "fastconv.cpu.xnor.depthwise": ("SMALL_WORDS",),
     "fastconv.cpu.xnor.means": ("SMALL",),
     "fastconv.cpu.xnor.pack": ("SMALL",),
     "fastconv.cpu.xnor.pixels": ("SMALL_SUMS",),

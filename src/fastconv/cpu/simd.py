@@ -22,7 +22,7 @@ LANES = 8
 BLOCK = 64
 """Elements per block in packing: the bits of one word."""
 
-_i1, _i8, _i32, _i64 = (ir.IntType(bits) for bits in (1, 8, 32, 64))
+_i1, _i8, _i16, _i32, _i64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 
 
 WIDE = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]

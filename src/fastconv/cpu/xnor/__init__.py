@@ -22,7 +22,7 @@ from fastconv._specs.xnor import (
     WindowMeans,
 )
 from fastconv.cpu import bits
-from fastconv.cpu.xnor import pixels, turned, words
+from fastconv.cpu.xnor import depthwise, pixels, turned, words
 from fastconv.cpu.xnor.channelwise import ChannelwisePlan
 from fastconv.cpu.xnor.epilogue import NothingPlan
 from fastconv.cpu.xnor.means import MeansPlan
@@ -31,7 +31,7 @@ from fastconv.cpu.xnor.pool import PoolPlan
 from fastconv.cpu.xnor.rows import LinearPlan, MatmulPlan
 from fastconv.cpu.xnor.thresholds import FoldPlan
 
-KERNELS = (turned, pixels, words)
+KERNELS = (depthwise, turned, pixels, words)
 """Ways to a binary convolution, each with ``supports(spec)`` and ``plan(spec)``; the first that supports it
 is taken."""
 

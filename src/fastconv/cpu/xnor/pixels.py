@@ -190,7 +190,7 @@ def strips_of(spec: BinaryConv, by_line: bool, workers: int) -> Strips:
     length = UNIT
     if by_line:
         length = min(STRIP_COLUMNS, -(-width // UNIT) * UNIT, max(LINE_SUMS // unit // UNIT, 1) * UNIT)
-    shifts, slots, far = _neighbours(geometry, columns)
+    shifts, slots, far = neighbours(geometry, columns)
     pitch = -(-(columns + far) // UNIT) * UNIT + UNIT
     planes = spec.channels * min(spec.groups, (unit - 1) // filters + 2)
     across = -(-width // columns)
@@ -224,7 +224,7 @@ def strips_of(spec: BinaryConv, by_line: bool, workers: int) -> Strips:
     return Strips(np.array(places, np.int64), np.array(shifts, np.int64), numbers, scratch)
 
 
-def _neighbours(geometry: Window, columns: int) -> tuple[list[int], list[tuple[int, int]], int]:
+def neighbours(geometry: Window, columns: int) -> tuple[list[int], list[tuple[int, int]], int]:
     """First columns of the rows of neighbours; of each tap of a kernel row its row and its place there; and
     the columns by which these rows are longer than the result's.
 
