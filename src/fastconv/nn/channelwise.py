@@ -83,9 +83,9 @@ class Channelwise(PackedModule):
         return self.steps, self.constants, self.tau, self.flip, self.numbers
 
     def _check(self, shape: Sequence[int]) -> None:
-        """What a batch normalization would say to numbers that do not fit it."""
-        allowed = {IMAGE_AXIS: (3, 4), 1: (2, 3), -1: range(1, 64)}[self.axis]
-        if len(shape) not in allowed or shape[self.axis] != self.channels:
+        """Refuse numbers that the modules which this pass is made of would not take."""
+        fewest, most = {IMAGE_AXIS: (3, 4), 1: (2, 3), -1: (1, len(shape))}[self.axis]
+        if not fewest <= len(shape) <= most or shape[self.axis] != self.channels:
             raise ValueError(
                 f"Channelwise: x must have {self.channels} channels along axis {self.axis} here, "
                 f"got shape {tuple(shape)}"

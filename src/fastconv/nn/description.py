@@ -104,6 +104,8 @@ def _written(value: Any) -> Any:
     if type(value) in (list, tuple):
         return [type(value).__name__, *map(_written, value)]
     if isinstance(value, dict):
+        if not all(isinstance(name, str) for name in value):
+            raise TypeError(f"save: a file can hold dicts of which the keys are str, got {[*value]}")
         return ["dict", *[[name, _written(part)] for name, part in value.items()]]
     if isinstance(value, slice):
         return ["slice", *map(_written, (value.start, value.stop, value.step))]

@@ -89,7 +89,7 @@ class PackedGraph(nn.Module):
         """What the network gives."""
         rest = self.inputs[len(given) :]
         if len(given) > len(self.inputs) or named.keys() != {*rest}:
-            got = [*map(str, range(len(given))), *named]
+            got = f"{len(given)} values" + (f" and {[*named]}" if named else "")
             raise TypeError(f"PackedGraph: takes the inputs {self.inputs}, got {got}")
         given = (*given, *(named[name] for name in rest))
         if self.channels_last:
@@ -165,6 +165,6 @@ def _check_learning(result: Any, call: Call, values: Mapping[int, Any]) -> None:
         getattr(values[slot], "requires_grad", False) for slot in slots_of(call.args)
     ):
         raise TypeError(
-            "PackedGraph: no gradient flows through packed layers; call it in torch.no_grad(), "
-            "or train the model that was deployed"
+            "PackedGraph: no gradient flows through packed layers; call it in torch.no_grad() or on "
+            "x.detach(), or train the model that was deployed"
         )

@@ -61,7 +61,7 @@ def mean_under_windows(p, chunk, worker):
                 row = i * p.stride_rows - p.top + a * p.dilation_rows
                 if 0 <= row < p.rows and p.channels > 1:
                     add_magnitudes(pixels, (row - above) * width, 1, columns)
-                elif 0 <= row < p.rows:
+                elif 0 <= row < p.rows and p.channels == 1:
                     add_magnitudes(x, row_of(p, plane, row), p.pixel_step, columns)
             totals[:] = 0
             for b in range(p.kernel_columns):
@@ -151,7 +151,7 @@ class Means:
         self.result = (n, groups, geometry.positions), float_result(dtype)
         (top, _), (left, _) = geometry.padding
         block, kept = self._blocks(geometry)
-        tasks = n * groups * -(-geometry.output[0] // max(block, 1))
+        tasks = n * groups * -(-geometry.output[0] // block)
         small = n * channels * geometry.size[0] * geometry.size[1] * self.kind.itemsize <= SMALL
         names = "kernel", "stride", "dilation"
         self.job = Job(
@@ -174,7 +174,7 @@ class Means:
             left=left,
             out_rows=geometry.output[0],
             out_columns=geometry.output[1],
-            block=max(block, 1),
+            block=block,
             kept_rows=kept,
         )
 

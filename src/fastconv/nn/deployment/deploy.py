@@ -55,7 +55,8 @@ def deploy(
         or behind XNOR-Net's K. The report says how far the example's results differ.
     layout : {"channels_last", "as given"}
         How images lie in memory between calls: PyTorch's float layers round differently, and are faster, with
-        channels last. The deployed model equals the trained one in that layout.
+        channels last. The deployed model equals the trained one in that layout. What cannot be traced keeps
+        what it is given.
     signs : sequence of Module classes
         Your own modules that take signs, +1 where x >= 0 and else -1. They are tried before they are
         believed.
@@ -101,9 +102,10 @@ def deploy(
         trained = copy.deepcopy(model).eval().requires_grad_(False)
         _check_signs(trained, work.signs)
         deployed = _deployed(copy.deepcopy(trained), work).eval()
-        if layout == "channels_last":
+        last = work.channels_last and isinstance(deployed, PackedGraph)
+        if last:
             deployed = deployed.to(memory_format=torch.channels_last)
-        deviation = None if example is None else _deviation(trained, deployed, example, layout)
+        deviation = None if example is None else _deviation(trained, deployed, example, last)
     for alarm in work.alarms:
         warn(alarm)
     return deployed, Report(tuple(work.rows), deviation)
@@ -141,7 +143,8 @@ def _deployed(model: nn.Module, work: _Work) -> nn.Module:
     network = captured(model, work.signs)
     if isinstance(network, Untraced):
         work.rows.append(Row("", describe(model), "layer by layer", 0, 0, network.reason))
-        return _layer_by_layer("", model, work, work.rows, done)
+        as_given = work._replace(channels_last=False)  # code that cannot be traced may want views of numbers
+        return _layer_by_layer("", model, as_given, work.rows, done)
     deployed = work.emitted(network, work.rows, keep)
     work.rows.extend(_taken_apart(model, deployed, [row.name for row in work.rows if row.layer]))
     return deployed
@@ -209,11 +212,11 @@ def _check_signs(model: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
                 )
 
 
-def _deviation(trained: nn.Module, deployed: nn.Module, example: Any, layout: str) -> float:
+def _deviation(trained: nn.Module, deployed: nn.Module, example: Any, channels_last: bool) -> float:
     """How far the two models' results for the example are apart."""
     given = example if isinstance(example, tuple) else (example,)
     expected = None
-    if layout == "channels_last":
+    if channels_last:
         try:
             expected = trained.to(memory_format=torch.channels_last)(*tree_map(with_channels_last, given))
         except RuntimeError:  # of a view that wants the numbers of a channel side by side

@@ -144,7 +144,7 @@ class _Emitter:
         bounds = None
         if fits:
             gives.append("signs")
-            zeros = torch.zeros_like(module.weight[:, 0].flatten(1)[:, 0])
+            zeros = torch.zeros_like(module.weight[:, 0] if not image else module.weight[:, 0, 0, 0])
             bounds = (zeros, zeros.bool()) if taken[0] is None else (taken[0].tau, taken[0].flip)
         found = () if product.steps is None else product.steps.found
         rows_only = not image and any(along_axis_1(plan.module(node)) for node in product.chain)

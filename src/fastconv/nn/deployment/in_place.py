@@ -46,7 +46,7 @@ def made_functional(network: fx.GraphModule) -> str:
         if _is_size(value):  # a number, which is not written to
             node.target = new
             continue
-        others = _sharing(network, value) - {value, node}
+        others = _sharing(network, value) - {value, node} - later  # views made later are of the new value
         if value.op == "get_attr" or any(user in later for other in others for user in other.users):
             return reasons.WRITES_TO_SHARED.format(node=node.name)
         for user in [*value.users]:

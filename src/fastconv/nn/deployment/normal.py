@@ -67,6 +67,8 @@ def _normalize(network: fx.GraphModule, node: fx.Node) -> None:
     if node.target in IDLE_METHODS:
         node.replace_all_uses_with(node.args[0])
         return
+    if node.target == "view" and not any(isinstance(size, torch.dtype) for size in node.args):
+        node.target = "reshape"  # which gives the same of numbers in any layout
     sign = _sign(node, operator.ge, torch.ge, "ge")
     if sign is not None:
         _put(network, node, sign, Sign())
@@ -96,9 +98,11 @@ def _put(network: fx.GraphModule, node: fx.Node, x: Any, module: nn.Module) -> N
 def _sign(node: fx.Node, *compare: Any) -> fx.Node | None:
     """The value whose sign a node takes, by ``where(x >= 0, 1, -1)`` or ``2 * (x >= 0) - 1``, or with
     another comparison."""
-    floats = len(node.args) == 3 and all(type(part) is float for part in node.args[1:])
-    if node.target is torch.where and floats and node.args[1:] == (1, -1):
-        return _compared(node.args[0], *compare)
+    if node.kwargs:
+        return None
+    if node.target is torch.where and len(node.args) == 3:
+        x = _compared(node.args[0], *compare)
+        return x if [_float(part, x) for part in node.args[1:]] == [1, -1] else None
     if node.target in (operator.sub, torch.sub, "sub") and node.args[1:] == (1,):
         double = node.args[0]
         if isinstance(double, fx.Node) and double.target in (operator.mul, torch.mul, "mul"):
@@ -106,6 +110,17 @@ def _sign(node: fx.Node, *compare: Any) -> fx.Node | None:
             if len(bits) == 1 and 2 in double.args:
                 return _compared(_uncast(bits[0]), *compare)
     return None
+
+
+def _float(value: Any, x: fx.Node | None) -> float | None:
+    """The one number that a value is everywhere: a float, or ones like ``x``, or minus that."""
+    if isinstance(value, fx.Node):
+        if value.target is torch.ones_like and value.args == (x,) and not value.kwargs:
+            return 1.0
+        if value.target in (operator.neg, torch.neg, "neg"):
+            number = _float(value.args[0], x)
+            return None if number is None else -number
+    return value if type(value) is float else None
 
 
 def _compared(node: Any, *targets: Any) -> fx.Node | None:
@@ -147,8 +162,8 @@ def _per_channel(network: fx.GraphModule, node: fx.Node) -> tuple[Any, nn.Module
     flat = numbers.detach().reshape(-1).clone()
     path = str(_attribute(other).target)
     owner = path.rpartition(".")[0]
-    kind = network.meta["kinds"].get(owner, "tensor") if owner else "tensor"
-    node.meta.update(name=path, before=numbers.nbytes, layer=f"{kind}({channels})")
+    layer = network.meta["kinds"].get(owner, "tensor") if owner else "tensor"
+    node.meta.update(name=path, before=numbers.nbytes, layer=f"{layer}({channels})")
     if isinstance(module, Scale):
         module.scale = flat
     else:
@@ -255,6 +270,8 @@ TABLE: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((functional.prelu, torch.prelu), _prelu),
     **dict.fromkeys((torch.flatten, "flatten"), _flatten),
     **dict.fromkeys((functional.max_pool2d, torch.max_pool2d), _max_pool),
+    functional.avg_pool2d: lambda _, *sizes, **options: nn.AvgPool2d(*sizes, **options),
+    functional.adaptive_avg_pool2d: lambda _, output_size: nn.AdaptiveAvgPool2d(output_size),
     functional.interpolate: _enlarge,
     **dict.fromkeys((functional.dropout, functional.dropout2d), _dropout),
 }

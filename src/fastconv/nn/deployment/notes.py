@@ -29,13 +29,14 @@ class Notes:
         return [row for _, row in sorted(self.rows, key=lambda pair: pair[0])]
 
     def tell(self, node: Node, became: str, new: nn.Module | None = None) -> None:
-        """What became of the module of a node."""
+        """What became of the module of a node, and of another call of it that is packed otherwise."""
         name = node.meta.get("name", "")
         module = self.plan.module(node)
-        if not name or name in self.told:
+        again = name in self.told
+        if not name or (again and new is None):
             return
         self.told.add(name)
-        before = node.meta.get("before", 0)
+        before, became = (0, f"again, {became}") if again else (node.meta.get("before", 0), became)
         layer = node.meta.get("layer") or ("+" if module is None else describe(module))
         reason = self.plan.notes.get(node, "")
         shown = "" if name == ALONE else name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 from torch.fx import Node
 
 from fastconv.nn.calls import is_plain
@@ -14,9 +14,13 @@ from fastconv.nn.deployment.fold_numbers import NORMS
 from fastconv.nn.deployment.normal import module_of
 from fastconv.nn.deployment.steps import NO_STEP, Channels, Found, steps_of
 from fastconv.nn.deployment.twins import along_axis_1, is_binary, pools_numbers
-from fastconv.nn.deployment.values import is_signs
+from fastconv.nn.deployment.values import is_signs, keeps_channels
+from fastconv.nn.layers import BinaryLinear
 from fastconv.nn.pointwise import Scale, Shift
 from fastconv.nn.products import IMAGE_AXIS
+
+OF_ROWS = (nn.Linear, nn.Conv1d, nn.Flatten, BinaryLinear)
+"""What gives rows, or lines, that are contiguous."""
 
 
 class Pass:
@@ -42,7 +46,11 @@ class Pass:
             return NO_STEP
         if not self.channels or node.meta["channels"] != self.channels or is_signs(self.network, node):
             return NO_STEP
+        if not keeps_channels(self.network, node):
+            return NO_STEP
         axis = _axis(module, image)
+        if axis == 1 and not self._is_of_rows((self.chain or [node])[0].args[0]):
+            return NO_STEP
         if None not in (axis, self.axis) and axis != self.axis:
             return NO_STEP
         if pools_numbers(module) and image and self.pool is None:
@@ -55,6 +63,10 @@ class Pass:
         self.axis = self.axis if axis is None else axis
         self.chain.append(node)
         return ""
+
+    def _is_of_rows(self, source: Any) -> bool:
+        """Whether a value is contiguous: PyTorch rounds otherwise where lines of channels are turned."""
+        return isinstance(module_of(self.network, source), OF_ROWS)
 
     def is_worth(self, signed: bool) -> bool:
         """Whether a call of ours is faster than PyTorch's, whose activations cost little by themselves;

@@ -186,12 +186,11 @@ def _append(plan: Plan, product: Product, node: Node) -> bool:
     assert steps is not None
     if is_addition(node):
         others = [part for part in node.args if part is not product.end]
-        together = len(others) == 1 and batch_of(plan.network, others[0]) & batch_of(
-            plan.network, product.end
-        )
+        together = len(others) == 1 and batch_of(others[0]) & batch_of(product.end)
         if (
             not together
             or others[0].meta["channels"] not in (0, product.end.meta["channels"])
+            or others[0].meta["pitch"] != product.end.meta["pitch"]
             or not steps.add()
         ):
             return False

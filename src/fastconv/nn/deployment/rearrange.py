@@ -49,7 +49,7 @@ def _flatten_views(network: fx.GraphModule) -> None:
             continue
         rows, columns = sizes
         readers = [getattr(module_of(network, user), "in_features", None) for user in node.users]
-        if (columns == -1 and batch_of(network, _sized(rows)) & batch_of(network, x)) or (
+        if (columns == -1 and batch_of(_sized(rows)) & batch_of(x)) or (
             rows == -1 and set(readers) == {columns}
         ):
             name = f"{node.name}_flatten"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from torch import fx, nn
@@ -75,24 +76,21 @@ def keeps_channels(network: fx.GraphModule, node: Node) -> bool:
     return same if given else not isinstance(module, (Shift, Scale))
 
 
-def batch_of(network: fx.GraphModule, node: Node | None) -> set[Node]:
+def batch_of(node: Node | None) -> frozenset[Node]:
     """The values that the images of a value come from, one by one: two values have as many if they share
     one."""
-    found, new = set(), set() if node is None else {node}
-    while new:
-        found |= new
-        new = {
-            source for value in new if _keeps_images(network, value) for source in value.all_input_nodes
-        } - found
-    return {value for value in found if not _keeps_images(network, value)}
+    found: frozenset[Node] = frozenset() if node is None else node.meta["batch"]
+    return found
 
 
-def _keeps_images(network: fx.GraphModule, node: Node) -> bool:
-    """Whether what a node gives has as many images as what it takes."""
-    module = module_of(network, node)
-    if module is None:
-        return is_addition(node) or is_concatenation(node)
-    return not isinstance(module, (nn.Unflatten, nn.Fold, nn.Unfold)) and getattr(module, "start_dim", 1) > 0
+def _batch(module: nn.Module | None, node: Node) -> frozenset[Node]:
+    own = frozenset({node})
+    sources = [source.meta.get("batch", own) for source in node.all_input_nodes]
+    if module is None and sources and (is_addition(node) or is_concatenation(node)):
+        first, *others = sources
+        return first.union(*others) if all(first & other for other in others) else own
+    another = isinstance(module, (nn.Unflatten, nn.Fold, nn.Unfold)) or getattr(module, "start_dim", 1) == 0
+    return own if module is None or another or not sources else sources[0]
 
 
 def note_channels(network: fx.GraphModule) -> None:
@@ -110,7 +108,36 @@ def note_channels(network: fx.GraphModule) -> None:
         elif is_concatenation(node) and all(s.meta["channels"] for s in parts_of(node)):
             channels, image = sum(s.meta["channels"] for s in parts_of(node)), sources[0].meta["image"]
         node.meta["channels"], node.meta["image"] = channels, image
+        node.meta["pitch"], node.meta["batch"] = _pitch(module, node), _batch(module, node)
 
+
+def _pitch(module: nn.Module | None, node: Node) -> tuple[Any, ...]:
+    """Of which value a pixel stands for how many rows and columns: values of another pitch are of other
+    sizes, and may be broadcast when they are added."""
+    sources = [source for source in node.all_input_nodes if "pitch" in source.meta]
+    if sources and (is_addition(node) or is_concatenation(node)):
+        pitches = {source.meta["pitch"] for source in sources}
+        return (
+            pitches.pop() if len(pitches) == 1 and len(sources) == len(node.all_input_nodes) else (node, 1, 1)
+        )
+    whole = enlarges(module)
+    if module is None or not sources or (isinstance(module, OTHER_SIZES) and not whole):
+        return (node, 1, 1)
+    root, *steps = sources[0].meta["pitch"]
+    factors = _two(module.scale_factor if whole else getattr(module, "stride", 1))
+    return (root, *(s / Fraction(f) if whole else s * f for s, f in zip(steps, factors, strict=True)))
+
+
+def _two(value: Any) -> tuple[Any, Any]:
+    first, *rest = value if isinstance(value, (tuple, list)) else (value, value)
+    return first, (rest or [1])[0]
+
+
+OTHER_SIZES = (
+    nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten, nn.Fold, nn.Unfold, nn.PixelShuffle,
+    nn.PixelUnshuffle, nn.ConvTranspose2d, nn.Upsample,
+)  # fmt: skip
+"""What gives images of sizes that no stride says."""
 
 IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, BinaryConv2d)
 ROWS = (nn.Linear, nn.BatchNorm1d, BinaryLinear)
