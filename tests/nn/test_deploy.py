@@ -18,6 +18,7 @@ nn = torch.nn
 pytestmark = pytest.mark.filterwarnings("ignore:deploy. the signs.* never change")  # of what is drawn
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, operators  # noqa: E402
 from fastconv.nn.deployment.fold import fold  # noqa: E402
+from fastconv.nn.graph import PackedGraph  # noqa: E402
 from fastconv.nn.modules import PackedConv2d, PackedLinear, PackedMaxPool2d  # noqa: E402
 from fastconv.nn.packing import PackSigns  # noqa: E402
 from networks import Follower, by_operators, filled, in_layout  # noqa: E402
@@ -293,7 +294,7 @@ def test_blocks_are_captured_and_packed_once():
     assert kinds.count(nn.Conv2d) == 1
     assert set(kinds) <= {nn.Conv2d, PackedConv2d, PackSigns, nn.ReLU}
     names = [row.name for row in report.rows if row.layer not in ("", "+")]
-    assert names == ["0", "1.body.0", "1.body.1", "1.body.2", "1.body.2", "1.shortcut", "3", "4"]
+    assert names == ["0", "1.body.0", "1.body.1", "1.body.2", "1.shortcut", "1.body.2", "3", "4"]
     lone, _ = deploy(model[-1])
     assert torch.equal(lone(x.repeat(1, 2, 1, 1)), model[-1](x.repeat(1, 2, 1, 1)))
 
