@@ -1,7 +1,10 @@
-"""conv2d where vectors run over filters: those of one group, or of groups of few channels."""
+"""conv2d where vectors run over filters: those of one group, or of groups of few channels; and where there
+are too few filters for that."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from closeness import assert_same
 from fastconv import conv2d, reference
@@ -51,6 +54,21 @@ def assert_whole_numbers_equal_reference(backend, data_format, dtype, shape, fil
 def test_layers_with_vectors_of_filters_equal_reference(
     backend, data_format, dtype, shape, filters, kernel, options
 ):
+    assert_whole_numbers_equal_reference(backend, data_format, dtype, shape, filters, kernel, options)
+
+
+@FORMATS
+@given(data=st.data())
+def test_layers_of_few_filters_equal_reference(backend, data_format, data):
+    """Vectors run over the pixels of long rows, or columns."""
+    draw, few = data.draw, st.integers(0, 5)
+    kernel, dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3))), draw(st.sampled_from([1, 1, 2]))
+    size = [5 + draw(few), 28 + 5 * draw(few)]
+    if draw(st.booleans()):
+        size.reverse()
+    shape = 1 + draw(st.integers(0, 1)), 2 + draw(few), *size
+    options = {"padding": draw(st.integers(0, 1)), "dilation": dilation}
+    dtype, filters = draw(st.sampled_from(["f4", "f8"])), 1 + draw(few)
     assert_whole_numbers_equal_reference(backend, data_format, dtype, shape, filters, kernel, options)
 
 

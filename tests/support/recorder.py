@@ -53,7 +53,7 @@ def watch_launches(note: Callable[..., None]) -> None:
 
 def finishing(p: Any) -> Iterator[str]:
     """What becomes of the sums of a binary product: who finishes them, and its steps."""
-    if not hasattr(p, "finish_rows"):
+    if not hasattr(p, "by_line"):
         return
     from fastconv.cpu.xnor import steps
 
