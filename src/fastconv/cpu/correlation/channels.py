@@ -15,7 +15,7 @@ from numba import carray
 
 from fastconv._checks import working_dtype
 from fastconv._specs.correlation import Layer
-from fastconv.cpu.arrays import Array, deliver, flat_memory, lies_in_steps, result
+from fastconv.cpu.arrays import Array, deliver, flat_image, lies_in_steps, result
 from fastconv.cpu.correlation.lanes import LANES, TILE, Across, Along, Sums, multiply_channels
 from fastconv.cpu.correlation.packing import Packing
 from fastconv.cpu.correlation.panels import (
@@ -112,8 +112,7 @@ class Channels:
         spec, work = self.spec, self.work
         target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
         sums = target if work == spec.dtype else np.empty(spec.shape, work)
-        flat, origin, steps = flat_memory(x.astype(work, copy=False))
-        image, plane, row, column = spec.layout.sizes(steps)
+        flat, origin, (image, plane, row, column) = flat_image(x.astype(work, copy=False), spec.layout)
         terms = np.zeros(max(len(weight), LANES), work)
         if bias is not None:
             terms[: len(bias)] = bias

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fastconv._geometry import Window, turned
 from fastconv._specs.correlation import Layer
-from fastconv.cpu.arrays import Array, deliver, flat_memory, lies_in_steps, native, result
+from fastconv.cpu.arrays import Array, deliver, flat_image, lies_in_steps, native, result
 from fastconv.cpu.correlation.products import (
     FEWER,
     FILTERS,
@@ -115,8 +115,7 @@ class Dense:
         spec = self.spec
         target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
         terms = self.no_bias if bias is None else bias.astype(spec.dtype, order="C")
-        flat, origin, steps = flat_memory(x)
-        image, plane, row, column = spec.layout.sizes(steps)
+        flat, origin, (image, plane, row, column) = flat_image(x, spec.layout)
         if self.turned:
             row, column, weight = column, row, weight.swapaxes(-2, -1)
         self.job(

@@ -15,7 +15,7 @@ import numpy as np
 from numba import carray
 
 from fastconv._specs.correlation import Layer
-from fastconv.cpu.arrays import Array, deliver, flat_memory, lies_in_steps, result
+from fastconv.cpu.arrays import Array, deliver, flat_image, lies_in_steps, result
 from fastconv.cpu.correlation.lanes import LANES
 from fastconv.cpu.correlation.packing import Packing
 from fastconv.cpu.correlation.panels import (
@@ -126,8 +126,7 @@ class Filters:
         spec = self.spec
         target = result(out, spec.shape, spec.dtype, x, weight, *(() if bias is None else (bias,)))
         terms = self.no_bias if bias is None else bias.astype(spec.dtype, order="C")
-        flat, origin, steps = flat_memory(x)
-        image, plane, row, column = spec.layout.sizes(steps)
+        flat, origin, (image, plane, row, column) = flat_image(x, spec.layout)
         height, width = spec.window.size
         by_planes = not spec.layout.channels_last and column == 1 and (row == width or height == 1)
         self.job(
