@@ -19,8 +19,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:deploy. the signs.* never change
 from fastconv.nn import BinaryConv2d, BinaryLinear, BinaryMaxPool2d, Sign, deploy, operators  # noqa: E402
 from fastconv.nn.deployment.fold import fold  # noqa: E402
 from fastconv.nn.graph import PackedGraph  # noqa: E402
-from fastconv.nn.modules import PackedConv2d, PackedLinear, PackedMaxPool2d  # noqa: E402
+from fastconv.nn.modules import PackedConv2d, PackedLinear  # noqa: E402
 from fastconv.nn.packing import PackSigns  # noqa: E402
+from fastconv.nn.resizing import PackedMaxPool2d  # noqa: E402
 from networks import Follower, by_operators, filled, in_layout  # noqa: E402
 
 SCALES = st.sampled_from([None, "alpha", "learned"])

@@ -13,9 +13,20 @@ from fastconv._checks import flag, integer
 from fastconv._epilogue import PARAMETERS
 from fastconv.nn import operators
 from fastconv.nn.calls import PackedModule
-from fastconv.nn.products import IMAGE_AXIS, Finished, Run, channelwise, check_pool
+from fastconv.nn.products import (
+    ADD,
+    IMAGE_AXIS,
+    Finished,
+    Run,
+    channelwise,
+    check_pool,
+    check_steps,
+    constants_of,
+)
 
 AXES = (IMAGE_AXIS, 1, -1)
+WITHOUT_SUMS = [kind for kind in PARAMETERS if kind not in (ADD, "window")]
+"""Steps of numbers that are no sums of a product, which has residuals and K."""
 
 
 class Channelwise(PackedModule):
@@ -49,19 +60,15 @@ class Channelwise(PackedModule):
         super().__init__()
         name = "Channelwise"
         self.channels, self.axis = integer(name, "channels", channels, 1), integer(name, "axis", axis, None)
-        self.steps, self.pool = list(steps), check_pool(name, pool)
+        self.steps, self.pool = check_steps(name, steps, WITHOUT_SUMS), check_pool(name, pool)
         self.numbers = flag(name, "numbers", numbers)
         self.comparisons = integer(name, "comparisons", comparisons, 0)
         self.results = self.numbers + self.comparisons
-        kinds = [kind for kind in PARAMETERS if kind not in ("window", "add")]
-        if any(kind not in kinds for kind in self.steps):
-            raise ValueError(f"{name}: steps must be of {kinds}, got {self.steps!r}")
         if self.axis not in AXES or (self.pool and self.axis != IMAGE_AXIS):
             raise ValueError(f"{name}: axis must be of {AXES}, and -3 to pool, got {axis}")
         if not self.results or (self.pool and self.pool[8] > len(self.steps)):
             raise ValueError(f"{name}: something must be given, of no more steps than there are")
-        rows = sum(PARAMETERS[kind] for kind in self.steps)
-        self.register_buffer("constants", torch.zeros(rows, channels, dtype=torch.float32) if rows else None)
+        self.register_buffer("constants", constants_of(self.steps, channels))
         shape = comparisons, channels
         self.register_buffer("tau", torch.zeros(shape, dtype=torch.float32) if comparisons else None)
         self.register_buffer("flip", torch.zeros(shape, dtype=torch.bool) if comparisons else None)

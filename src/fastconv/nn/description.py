@@ -19,9 +19,10 @@ from fastconv.nn.calls import Call, PackedModule, Slot, has_channels_last, slots
 from fastconv.nn.channelwise import Channelwise
 from fastconv.nn.functions import ATTRIBUTES, FUNCTIONS
 from fastconv.nn.graph import PackedGraph
-from fastconv.nn.modules import PackedConv2d, PackedLinear, PackedMaxPool2d
-from fastconv.nn.packing import EnlargeSigns, JoinSigns, PackedFlatten, PackSigns, UnpackSigns
+from fastconv.nn.modules import PackedConv2d, PackedLinear
+from fastconv.nn.packing import JoinSigns, PackedFlatten, PackSigns, UnpackSigns
 from fastconv.nn.pointwise import Scale, Shift, StrictSign
+from fastconv.nn.resizing import EnlargeSigns, PackedMaxPool2d
 from fastconv.nn.signs import BinaryMaxPool2d, Sign
 
 PACKED = (

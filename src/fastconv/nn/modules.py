@@ -10,22 +10,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fastconv._backends import Array, backend_of
+from fastconv._backends import Array
 from fastconv._checks import flag, integer, sign
 from fastconv._epilogue import PARAMETERS
-from fastconv._specs.xnor import pool_spec
 from fastconv.nn import operators
-from fastconv.nn.arrays import Planned, filters_of, lent
+from fastconv.nn.arrays import filters_of
 from fastconv.nn.calls import PackedModule
 from fastconv.nn.options import check_groups, check_sides, number_of_bits, whole_pair
 from fastconv.nn.packing import zero_words
-from fastconv.nn.products import ADD, Finished, Geometry, Run, conv_product, linear_product, pair, sides
+from fastconv.nn.products import (
+    ADD,
+    Finished,
+    Geometry,
+    Run,
+    check_steps,
+    constants_of,
+    conv_product,
+    linear_product,
+)
 from fastconv.nn.several_bits import sum_of_products
-from fastconv.packed import PackedSigns
 
 GIVEN = (["numbers"], ["signs"], ["numbers", "signs"])
 
@@ -62,16 +68,14 @@ class PackedLayer(PackedModule):
     ) -> None:
         super().__init__()
         name = type(self).__name__
-        self._signs, self.gives, self.steps = signs, list(gives), list(steps)
+        self._signs, self.gives, self.steps = signs, list(gives), check_steps(name, steps, [*PARAMETERS])
         self.activation_bits = number_of_bits(name, "activation_bits", activation_bits)
         self.weight_bits = number_of_bits(name, "weight_bits", weight_bits)
         self.scaled, self.biased = flag(name, "scaled", scaled), flag(name, "biased", biased)
         self.has_plan = activation_bits == weight_bits == 1
-        self.overwrites = "add" in self.steps and "numbers" in self.gives
+        self.overwrites = ADD in self.steps and "numbers" in self.gives
         if self.gives not in GIVEN or (self.gives != ["signs"] and self.has_plan and not self.steps):
             raise ValueError(f"{name}: gives must be one of {GIVEN}, numbers with steps, got {self.gives!r}")
-        if any(kind not in PARAMETERS for kind in self.steps) or self.steps.count(ADD) > 1:
-            raise ValueError(f"{name}: steps must be of {[*PARAMETERS]}, got {self.steps!r}")
         if not self.has_plan and (self.steps or self.gives != ["numbers"]):
             raise ValueError(f"{name}: several bits give numbers, without steps, got {gives!r}, {steps!r}")
         self.takes, self.results = 1 + self.steps.count(ADD), len(self.gives)
@@ -81,8 +85,7 @@ class PackedLayer(PackedModule):
                 f"scale{bit}", torch.zeros(shape[0], dtype=torch.float32) if scaled else None
             )
         self.register_buffer("bias", torch.zeros(shape[0], dtype=torch.float32) if biased else None)
-        rows = sum(PARAMETERS[kind] for kind in self.steps)
-        self.register_buffer("constants", torch.zeros(rows, shape[0], dtype=torch.float32) if rows else None)
+        self.register_buffer("constants", constants_of(self.steps, shape[0]))
         bounds = torch.zeros(shape[0], dtype=torch.float32 if self.steps else torch.int32)
         signed = "signs" in self.gives
         self.register_buffer("tau", bounds if signed else None)
@@ -254,70 +257,3 @@ class PackedLinear(PackedLayer):
     ) -> Tensor:
         y: Tensor = operators.xnor_linear(x, words, self.in_features, scale, by_window, bias)
         return y
-
-
-class PackedMaxPool2d(PackedModule):
-    """Max-pooling of packed signs.
-
-    Parameters
-    ----------
-    channels : int
-    kernel_size, stride : [rows, columns]
-    padding : [top, bottom, left, right], or [] for "same"
-        What lies outside never wins.
-    inverting : bool
-        Whether some channels come in as the opposite of what goes out, so that the least of their signs
-        does. ``inverted`` has a bit for each channel.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: Sequence[int],
-        stride: Sequence[int],
-        padding: Sequence[int],
-        inverting: bool = False,
-    ) -> None:
-        super().__init__()
-        name = "PackedMaxPool2d"
-        self.channels = integer(name, "channels", channels, 1)
-        self.inverting = flag(name, "inverting", inverting)
-        self.kernel_size = whole_pair(name, "kernel_size", kernel_size)
-        self.stride = whole_pair(name, "stride", stride)
-        self.padding = check_sides(name, padding)
-        self.register_buffer("inverted", zero_words(channels) if inverting else None)
-
-    def signs_of_words(self) -> list[tuple[str, int]]:
-        """As of :class:`PackedLayer`."""
-        return [("inverted", self.channels)] if self.inverting else []
-
-    def forward(self, words: Tensor) -> Tensor:
-        """Words (N, H, W, w) to words (N, Ho, Wo, w)."""
-        if words.dim() == 3:
-            return self(words[None])[0]
-        largest = operators.binary_max_pool2d(words, self.kernel_size, self.stride, self.padding)
-        return largest ^ self.inverted if self.inverting else largest
-
-    def planned(self, x: Array) -> Planned:
-        """As of :class:`PackedModule`."""
-        operation = "binary_max_pool2d"
-        signs = PackedSigns(x, 64 * x.shape[-1])  # tails stay 0 whatever the length
-        kernel, stride = pair(self.kernel_size), pair(self.stride)
-        spec = pool_spec(operation, signs.shape, kernel, stride, sides(self.padding))
-        plan: Planned = backend_of(operation, x).plan(spec)
-        if not self.inverting:
-            return plan
-        inverted = lent(self.inverted)
-        return lambda words: _turned_over(plan(words), inverted)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.channels}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
-        )
-
-
-def _turned_over(words: Array, bits: Array) -> Array:
-    """words (..., n, w) ^ bits (w,), in place and line by line: w is often 1, and so short would loops be."""
-    lines = words.reshape(*words.shape[:-2], words.shape[-2] * words.shape[-1])
-    lines ^= np.broadcast_to(bits, words.shape[-2:]).reshape(-1)
-    return words

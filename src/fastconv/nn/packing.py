@@ -153,37 +153,6 @@ class JoinSigns(PackedModule):
         return f"{self.lengths}"
 
 
-class EnlargeSigns(PackedModule):
-    """Words of images whose pixels are repeated.
-
-    Parameters
-    ----------
-    rows, columns : int
-        How often.
-    """
-
-    def __init__(self, rows: int, columns: int) -> None:
-        super().__init__()
-        self.rows = integer("EnlargeSigns", "rows", rows, 1)
-        self.columns = integer("EnlargeSigns", "columns", columns, 1)
-
-    def forward(self, words: Tensor) -> Tensor:
-        """Words (N, H, W, w) to words (N, rows * H, columns * W, w)."""
-        n, h, w, depth = words.shape
-        parts = words.view(torch.int64)[:, :, None, :, None].expand(n, h, self.rows, w, self.columns, depth)
-        return parts.reshape(n, h * self.rows, w * self.columns, depth).view(torch.uint64)
-
-    def planned(self, x: Array) -> Any:
-        """As of :class:`PackedModule`."""
-        n, h, w, depth = x.shape
-        spread = n, h, self.rows, w, self.columns, depth
-        shape = n, h * self.rows, w * self.columns, depth
-        return lambda words: np.broadcast_to(words[:, :, None, :, None], spread).reshape(shape)
-
-    def extra_repr(self) -> str:
-        return f"{self.rows}, {self.columns}"
-
-
 class PackedFlatten(PackedModule):
     """Words of images to words of rows, in the order H, W, C: the weight that follows is permuted to it.
 

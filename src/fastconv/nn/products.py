@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fastconv._backends import Array, backend_of
@@ -125,6 +126,20 @@ def channelwise(x: Array, axis: int, pool: Pool, finished: Finished) -> Run:
         return given[0] if len(given) == 1 else tuple(given)
 
     return run
+
+
+def check_steps(operation: str, steps: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Kinds of steps, one of which may add a residual."""
+    kinds = list(steps)
+    if any(kind not in known for kind in kinds) or kinds.count(ADD) > 1:
+        raise ValueError(f"{operation}: steps must be of {known}, got {kinds!r}")
+    return kinds
+
+
+def constants_of(kinds: Sequence[str], channels: int) -> Tensor | None:
+    """Room for the numbers of steps, a row of channels for each; None if they have none."""
+    rows = sum(PARAMETERS[kind] for kind in kinds)
+    return torch.zeros(rows, channels, dtype=torch.float32) if rows else None
 
 
 def check_pool(operation: str, pool: Any) -> list[int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.fx import Node
 
 from fastconv.nn.calls import Call, Slot
+from fastconv.nn.functions import FUNCTIONS, name_of
 from fastconv.nn.graph import PackedGraph
 
 RESERVED = {*dir(PackedGraph), "calls", "channels_last", "get", "functions", "inputs", "output", "training"}
@@ -48,6 +50,14 @@ class Assembly:
     def run(self, name: str, module: nn.Module, *slots: int) -> int:
         """Add a module and a call of it with values; the slot of what it gives."""
         return self.call(self.module(name, module), tuple(map(Slot, slots)))
+
+    def function(self, node: Node) -> str:
+        """The name of the function or method that a node calls, which is added if no table has it."""
+        method = node.op == "call_method"
+        name = f"Tensor.{node.target}" if method else name_of(node.target)
+        if name not in FUNCTIONS:
+            self.functions[name] = getattr(Tensor, str(node.target)) if method else node.target
+        return name
 
     def tensor(self, path: str, tensor: Tensor) -> str:
         """Add a tensor; its name."""

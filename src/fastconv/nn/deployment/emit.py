@@ -28,13 +28,10 @@ from fastconv.nn.deployment.twins import (
     is_binary,
     is_flatten,
     pack_layer,
-    pack_pass,
     pack_pool,
-    pool_sizes,
     pools_numbers,
 )
 from fastconv.nn.deployment.values import is_signs, takes_signs_of
-from fastconv.nn.functions import FUNCTIONS, name_of
 from fastconv.nn.graph import PackedGraph
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
 from fastconv.nn.packing import JoinSigns, PackedFlatten, PackSigns, UnpackSigns
@@ -162,23 +159,20 @@ class _Emitter:
 
     def _emit_pass(self, found: Pass) -> None:
         """Numbers of a pass, and signs for each comparison that fits them."""
-        end, axis, channels = found.end, -1 if found.axis is None else found.axis, found.channels
+        end, axis = found.end, found.places
         image = axis == IMAGE_AXIS
         taken = {id(packing): packing for _, packing in self.needs.taken.get(end, [])}
         fits = {
             key: p for key, p in taken.items() if (p is None or p.image == image) and (image or axis == -1)
         }
         numbers = end in self.needs.numbers or len(fits) < len(taken) or not fits
-        pool = []
-        if found.pool is not None:
-            pool = [*pool_sizes(self.plan.module(found.pool)), found.before]
-        module = pack_pass(channels, axis, found.steps, pool, numbers, [*fits.values()], self.plan.device)
+        module = found.packed(numbers, [*fits.values()])
         (source,) = found.chain[0].all_input_nodes
         places = self._run_pass(end, source, end.meta["name"], module, [*fits])
         if numbers:
             self.numbered[end] = places[0]
         if None in fits.values() and never_negative(found.steps):
-            every = torch.ones(channels, dtype=torch.bool)
+            every = torch.ones(found.channels, dtype=torch.bool)
             self.notes.constant(self.needs.taken[end][0][0], every, found.chain)
         for node in found.chain[:-1]:
             self.notes.tell(node, f"in one pass with {end.meta['name']}")
@@ -241,8 +235,9 @@ class _Emitter:
         others = {id(p): p for _, p in self.needs.taken.get(value, []) if p is not None and p.image}
         together = {k: p for k, p in others.items() if (value, k) not in self.shared}
         if id(packing) in together and len(together) > 1 and self.channels_last:  # one look at the numbers
-            length, bounds = value.meta["channels"], [*together.values()]
-            module = pack_pass(length, IMAGE_AXIS, (), (), False, bounds, self.plan.device)
+            length, plan = value.meta["channels"], self.plan
+            nothing = Pass(plan.network, length, plan.device, plan.exact, IMAGE_AXIS)
+            module = nothing.packed(False, [*together.values()])
             self._run_pass(value, value, f"{value.name}_signs", module, [*together])
             self.notes.added("numbers to bits", module, value)
         if key not in self.shared:
@@ -307,10 +302,7 @@ class _Emitter:
             path = str(node.target)
             target, args = "get", (self.made.tensor(path, attrgetter(path)(self.plan.network)),)
         else:
-            target = f"Tensor.{node.target}" if node.op == "call_method" else name_of(node.target)
-            if target not in FUNCTIONS:
-                called = node.target if node.op == "call_function" else getattr(Tensor, str(node.target))
-                self.made.functions[target] = called
+            target = self.made.function(node)
         self.numbered[node] = self.made.call(target, args, kwargs)
 
     def _kept(self, node: Node) -> str:

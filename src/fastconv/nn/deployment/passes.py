@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,11 +10,12 @@ from torch import fx, nn
 from torch.fx import Node
 
 from fastconv.nn.calls import is_plain
+from fastconv.nn.channelwise import Channelwise
 from fastconv.nn.deployment.fold import is_idle
 from fastconv.nn.deployment.fold_numbers import NORMS
 from fastconv.nn.deployment.normal import module_of
 from fastconv.nn.deployment.steps import NO_STEP, Channels, Found, steps_of
-from fastconv.nn.deployment.twins import along_axis_1, is_binary, pools_numbers
+from fastconv.nn.deployment.twins import Packing, along_axis_1, is_binary, pool_sizes, pools_numbers
 from fastconv.nn.deployment.values import is_signs, keeps_channels
 from fastconv.nn.layers import BinaryLinear
 from fastconv.nn.pointwise import Scale, Shift
@@ -27,11 +29,18 @@ class Pass:
     """The ``chain`` of nodes that are one pass, and its ``steps``, the first ``before`` of which come before
     the ``pool`` if there is one. Channels lie along ``axis``, or the last one where that is None."""
 
-    def __init__(self, network: fx.GraphModule, channels: int, device: torch.device, exact: bool) -> None:
+    def __init__(
+        self,
+        network: fx.GraphModule,
+        channels: int,
+        device: torch.device,
+        exact: bool,
+        axis: int | None = None,
+    ) -> None:
         self.network, self.channels, self.device, self.exact = network, channels, device, exact
         self.chain: list[Node] = []
         self.steps: list[Found] = []
-        self.axis: int | None = None
+        self.axis = axis
         self.pool: Node | None = None
         self.before = 0
 
@@ -67,6 +76,26 @@ class Pass:
     def _is_of_rows(self, source: Any) -> bool:
         """Whether a value is contiguous: PyTorch rounds otherwise where lines of channels are turned."""
         return isinstance(module_of(self.network, source), OF_ROWS)
+
+    @property
+    def places(self) -> int:
+        """The axis of channels in numbers that come in."""
+        return -1 if self.axis is None else self.axis
+
+    def packed(self, numbers: bool, packings: Sequence[Packing | None]) -> Channelwise:
+        """The module that gives numbers, if they are wanted, and the signs of each packing; those of None are
+        of v >= 0."""
+        pool = [] if self.pool is None else [*pool_sizes(module_of(self.network, self.pool)), self.before]
+        kinds = [step.kind for step in self.steps]
+        made = Channelwise(self.channels, self.places, kinds, pool, numbers, len(packings))
+        rows = [row for step in self.steps for row in step.numbers]
+        if rows:
+            made.constants = torch.stack(rows).float()
+        if packings:
+            zeros = torch.zeros(self.channels, dtype=torch.float32, device=self.device)
+            bounds = [(zeros, zeros.bool()) if p is None else (p.tau, p.flip) for p in packings]
+            made.tau, made.flip = (torch.stack(part) for part in zip(*bounds, strict=True))
+        return made
 
     def is_worth(self, signed: bool) -> bool:
         """Whether a call of ours is faster than PyTorch's, whose activations cost little by themselves;

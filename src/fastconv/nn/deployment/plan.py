@@ -121,9 +121,10 @@ def planned(network: fx.GraphModule, exact: bool, channels_last: bool) -> Plan:
             and wanted_as_words(plan.network, node)
         ):
             _compare_numbers(plan, node)
+    signed = {value for signs in plan.signs.values() for value, _ in signs.parts}
     for node in nodes if channels_last else ():
         if not plan.is_settled(node):
-            _add_pass(plan, node)
+            _add_pass(plan, node, signed)
     return plan
 
 
@@ -213,8 +214,9 @@ def _append(plan: Plan, product: Product, node: Node) -> bool:
     return True
 
 
-def _add_pass(plan: Plan, node: Node) -> None:
-    """Compute float modules from ``node`` on in one pass, if that is worth a call of ours."""
+def _add_pass(plan: Plan, node: Node, signed: set[Node]) -> None:
+    """Compute float modules from ``node`` on in one pass, if that is worth a call of ours; ``signed`` are the
+    values that signs are taken of."""
     found, why = Pass(plan.network, node.meta["channels"], plan.device, plan.exact), ""
     while not plan.is_settled(node):
         why = found.extend(node)
@@ -223,8 +225,7 @@ def _add_pass(plan: Plan, node: Node) -> None:
         (node,) = node.users
     if why not in ("", NO_STEP):
         plan.notes[node] = why
-    ends = {value for signs in plan.signs.values() for value, _ in signs.parts}
-    if found.is_worth(bool(found.chain) and found.end in ends):
+    if found.chain and found.is_worth(found.end in signed):
         plan.passes[found.end] = found
         plan.absorbed |= {*found.chain} - {found.end}
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from fastconv.nn import operators
 from fastconv.nn.binary_layer import BinaryLayer
 from fastconv.nn.calls import PackedModule, is_plain
-from fastconv.nn.channelwise import Channelwise
 from fastconv.nn.deployment import reasons
 from fastconv.nn.deployment.capture import acts_as
 from fastconv.nn.deployment.fold import Folded, fold, is_channelwise
@@ -19,9 +18,10 @@ from fastconv.nn.deployment.fold_numbers import fold_numbers
 from fastconv.nn.deployment.steps import Found
 from fastconv.nn.gradients import per_filter
 from fastconv.nn.layers import BinaryConv2d, BinaryLinear
-from fastconv.nn.modules import PackedConv2d, PackedLayer, PackedLinear, PackedMaxPool2d
-from fastconv.nn.packing import EnlargeSigns, PackSigns
+from fastconv.nn.modules import PackedConv2d, PackedLayer, PackedLinear
+from fastconv.nn.packing import PackSigns
 from fastconv.nn.pointwise import Scale, Shift
+from fastconv.nn.resizing import EnlargeSigns, PackedMaxPool2d
 from fastconv.nn.signs import BinaryMaxPool2d, Sign
 
 
@@ -195,27 +195,6 @@ def pack_layer(
         packed.constants = torch.stack(rows).float()
     if bounds is not None:
         packed.tau, packed.flip = (bound.clone() for bound in bounds)
-    return packed
-
-
-def pack_pass(
-    channels: int,
-    axis: int,
-    steps: Sequence[Found],
-    pool: Sequence[int],
-    numbers: bool,
-    packings: Sequence[Packing | None],
-    device: torch.device,
-) -> Channelwise:
-    """Steps on float numbers, and the signs of each packing; those of None are of v >= 0."""
-    packed = Channelwise(channels, axis, [step.kind for step in steps], pool, numbers, len(packings))
-    rows = [row for step in steps for row in step.numbers]
-    if rows:
-        packed.constants = torch.stack(rows).float()
-    if packings:
-        zeros = torch.zeros(channels, dtype=torch.float32, device=device)
-        bounds = [(zeros, zeros.bool()) if p is None else (p.tau, p.flip) for p in packings]
-        packed.tau, packed.flip = (torch.stack(part) for part in zip(*bounds, strict=True))
     return packed
 
 
